@@ -1,0 +1,51 @@
+"""What can go wrong, as a tree. "no retry" marks what another Airflow try cannot mend.
+
+::
+
+    FineTuningError                     another try may help
+     ├── EndpointUnreachable            lost contact; says nothing about the job
+     ├── SubmissionUnsettled            a create may have taken effect; the next try looks before it creates
+     ├── FineTuningJobFailed            the job ended without a model, for a reason on the server's side
+     │    └── FineTuningJobFailedForGood      no retry: bad data, blocked, no quota, cancelled
+     ├── FineTuningJobTimeout           the job goes on; the task stopped waiting for it
+     ├── RequestRefused                 no retry: the server said no, and will again
+     └── DatasetError                   no retry: the data is bad or costs too much
+
+A sensor that runs out of time raises Airflow's own ``AirflowSensorTimeout``.
+"""
+
+from __future__ import annotations
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+
+class FineTuningError(AirflowException):
+    """Anything this provider raises about fine-tuning."""
+
+
+class EndpointUnreachable(FineTuningError):
+    """The endpoint could not be asked; what became of the job is not known."""
+
+
+class SubmissionUnsettled(FineTuningError):
+    """A create request may or may not have taken effect, and the endpoint does not tell."""
+
+
+class FineTuningJobFailed(FineTuningError):
+    """The job ended without a usable model."""
+
+
+class FineTuningJobFailedForGood(FineTuningJobFailed, AirflowFailException):
+    """The job ended without a usable model, and the same job would again."""
+
+
+class FineTuningJobTimeout(FineTuningError):
+    """The wait ended before the job did. The job was not cancelled."""
+
+
+class RequestRefused(FineTuningError, AirflowFailException):
+    """The endpoint refused a request, and would refuse it again."""
+
+
+class DatasetError(FineTuningError, AirflowFailException):
+    """The dataset is bad, or training on it costs more than allowed."""

@@ -1,0 +1,31 @@
+"""What a finished job hands to the tasks behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_finetune.jobs.checkpoints import best_checkpoint
+
+if TYPE_CHECKING:
+    from airflow_provider_finetune.jobs.job import Job
+
+
+def outcome(job: Job, checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the outcome of a job as small, plain JSON: the ``return_value`` of a task that waited for it.
+
+    :param job: the finished job.
+    :param checkpoints: its checkpoints, as :func:`~airflow_provider_finetune.jobs.checkpoints.checkpoint_rows` gives them.
+    """
+    return {
+        "job_id": job.id,
+        "status": job.status,
+        "model": job.model,
+        "fine_tuned_model": job.fine_tuned_model,
+        "checkpoints": checkpoints,
+        "best_checkpoint": best_checkpoint(checkpoints),
+        "trained_tokens": job.trained_tokens,
+        "hyperparameters": dict(job.hyperparameters) if job.hyperparameters else None,
+        "result_files": list(job.result_files),
+        "created_at": job.created_at,
+        "finished_at": job.finished_at,
+    }

@@ -1,0 +1,193 @@
+"""What a fine-tuning job is asked for: the body of ``POST /fine_tuning/jobs``, checked before money is spent.
+
+The vocabulary and the limits are the API's
+(https://platform.openai.com/docs/api-reference/fine-tuning/create). Compatible servers add hyperparameters of their
+own, so fields that are not in the list pass through unchanged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+Auto = Literal["auto"]
+MISPLACED_IN_METHOD = frozenset(
+    {"hyperparameters", "seed", "suffix", "metadata", "n_epochs", "batch_size", "learning_rate_multiplier"}
+)
+
+
+class _Open(BaseModel):
+    # Building validators when they are first used keeps DAG parsing cheap.
+    model_config = ConfigDict(extra="allow", defer_build=True, protected_namespaces=())
+
+
+class SupervisedHyperparameters(_Open):
+    """Hyperparameters of supervised fine-tuning; what is left out is the server's choice."""
+
+    n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] | None = None
+    batch_size: Auto | Annotated[int, Field(ge=1, le=256)] | None = None
+    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0)] | None = None
+
+
+class DpoHyperparameters(SupervisedHyperparameters):
+    """Hyperparameters of direct preference optimization."""
+
+    beta: Auto | Annotated[float, Field(gt=0, le=2)] | None = None
+
+
+class ReinforcementHyperparameters(SupervisedHyperparameters):
+    """Hyperparameters of reinforcement fine-tuning."""
+
+    reasoning_effort: Literal["default", "low", "medium", "high"] | None = None
+    compute_multiplier: Auto | Annotated[float, Field(gt=1e-5, le=10)] | None = None
+    eval_interval: Auto | Annotated[int, Field(ge=1)] | None = None
+    eval_samples: Auto | Annotated[int, Field(ge=1)] | None = None
+
+
+class SupervisedMethod(_Open):
+    """Learn the assistant's replies of chat examples."""
+
+    hyperparameters: SupervisedHyperparameters | None = None
+
+
+class DpoMethod(_Open):
+    """Learn to prefer one reply to another."""
+
+    hyperparameters: DpoHyperparameters | None = None
+
+
+class ReinforcementMethod(_Open):
+    """Learn from the grades that a grader gives.
+
+    ``grader`` is the API's grader object (string_check, text_similarity, python, score_model or multi), as a mapping.
+    """
+
+    grader: Mapping[str, Any]
+    hyperparameters: ReinforcementHyperparameters | None = None
+
+
+_METHODS: dict[str, type[_Open]] = {
+    "supervised": SupervisedMethod,
+    "dpo": DpoMethod,
+    "reinforcement": ReinforcementMethod,
+}
+
+Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+NonEmpty = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+
+def method_body(method: object) -> dict[str, Any] | None:
+    """Return the ``method`` part of the request body, the same for every way to write it.
+
+    :param method: one of this module's methods, one of the SDK's (``openai.types.fine_tuning.SupervisedMethod`` …), or
+        the API's own mapping ``{"type": "supervised", "supervised": {"hyperparameters": {…}}}``.
+    :raises ValueError: a value is out of the API's range, or stands where the API would ignore it.
+    """
+    if method is None:
+        return None
+    if isinstance(method, Mapping):
+        body = dict(method)
+    elif isinstance(method, BaseModel):
+        body = method.model_dump(exclude_none=True, warnings=False)
+        name = type(method).__name__.removesuffix("Method").lower()
+        if "type" not in body and name in _METHODS:
+            body = {"type": name, name: body}
+    else:
+        raise ValueError(f"method is a {type(method).__name__}; expected a method model or a mapping")  # noqa: TRY004 - one kind of error for a bad request
+    kind = body.get("type")
+    if not isinstance(kind, str) or not kind:
+        raise ValueError('method.type is missing; expected "supervised", "dpo" or "reinforcement"')
+    if misplaced := sorted(MISPLACED_IN_METHOD & body.keys()):
+        raise ValueError(
+            f"method.{misplaced[0]} would be ignored by the API: hyperparameters belong into method.{kind}.hyperparameters; "
+            "seed, suffix and metadata are arguments beside method"
+        )
+    if kind in _METHODS:
+        parsed = _METHODS[kind].model_validate(body.get(kind) or {})
+        settings = parsed.model_dump(exclude_none=True)
+        body.pop(kind, None)
+        if settings:
+            body[kind] = settings
+    return {key: value for key, value in body.items() if value is not None}
+
+
+class JobRequest(BaseModel):
+    """A checked request for a fine-tuning job. ``body()`` is what the SDK's ``jobs.create`` takes."""
+
+    model_config = ConfigDict(extra="forbid", defer_build=True, protected_namespaces=())
+
+    model: NonEmpty
+    training_file: NonEmpty
+    validation_file: NonEmpty | None = None
+    method: dict[str, Any] | None = None
+    suffix: Suffix | None = None
+    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
+    metadata: dict[MetadataKey, MetadataValue] | None = Field(default=None, max_length=16)
+    integrations: list[dict[str, Any]] | None = None
+    extra_body: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalise_method(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("method") is not None:
+            return {**values, "method": method_body(values["method"])}
+        return values
+
+    @model_validator(mode="after")
+    def _reinforcement_needs_validation(self) -> JobRequest:
+        if self.method and self.method["type"] == "reinforcement" and not self.validation_file:
+            raise ValueError("reinforcement fine-tuning needs a validation_file")
+        return self
+
+    def body(self) -> dict[str, Any]:
+        """Return the keyword arguments of ``client.fine_tuning.jobs.create``; what is not set is left out."""
+        return {key: value for key, value in self.model_dump().items() if value is not None}
+
+    def fingerprint(self) -> str:
+        """Return 16 hex digits that change when anything that shapes the model or the job changes."""
+        canonical = json.dumps(self.body(), sort_keys=True, separators=(",", ":"), default=str)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def check_request(fields: Mapping[str, Any]) -> JobRequest:
+    """Return the checked request.
+
+    :param fields: the fields of :class:`JobRequest`; None stands for "not given".
+    :raises ValueError: with one line per bad field: where, what was found, and what is expected.
+    """
+    try:
+        return JobRequest.model_validate({key: value for key, value in fields.items() if value is not None})
+    except ValidationError as e:
+        raise ValueError(explain(e)) from None
+
+
+def explain(error: ValidationError) -> str:
+    """Return pydantic's findings as one line a field, without repeating long input."""
+    lines = {}
+    for found in error.errors(include_url=False):
+        place = ".".join(
+            str(part) for part in found["loc"] if part not in ("literal['auto']", "constrained-int")
+        )
+        shown = repr(found["input"]) if isinstance(found["input"], (str, int, float, type(None))) else ""
+        lines.setdefault(_field(place), []).append(
+            f"{found['msg']}{f' (found {shown[:60]})' if shown else ''}"
+        )
+    return "\n".join(
+        f"{place}: {'; or '.join(messages)}" if place else "; ".join(messages)
+        for place, messages in lines.items()
+    )
+
+
+def _field(place: str) -> str:
+    """Drop pydantic's branch names of a union, which mean nothing to the reader."""
+    return ".".join(
+        part
+        for part in place.split(".")
+        if "[" not in part and part not in ("int", "float", "function-after")
+    )
