@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,5 +48,5 @@ def best_checkpoint(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     """
     for loss in LOSSES:
         if measured := [row for row in rows if row.get(loss) is not None]:
-            return min(reversed(measured), key=lambda row: row[loss])
+            return min(reversed(measured), key=itemgetter(loss))
     return rows[-1] if rows else None

@@ -51,9 +51,7 @@ class Unseen:
         grew = False
         for payload in page:
             event = Event.from_api(payload)
-            if self.last_id is not None and (
-                event.id == self.last_id or event.created_at < self.last_created_at
-            ):
+            if self.last_id is not None and (event.id == self.last_id or event.created_at < self.last_created_at):
                 return False
             if event.id not in self._found:
                 self._found[event.id] = event

@@ -169,25 +169,18 @@ def check_request(fields: Mapping[str, Any]) -> JobRequest:
 
 def explain(error: ValidationError) -> str:
     """Return pydantic's findings as one line a field, without repeating long input."""
-    lines = {}
+    lines: dict[str, list[str]] = {}
     for found in error.errors(include_url=False):
-        place = ".".join(
-            str(part) for part in found["loc"] if part not in ("literal['auto']", "constrained-int")
-        )
+        place = ".".join(str(part) for part in found["loc"] if part not in ("literal['auto']", "constrained-int"))
         shown = repr(found["input"]) if isinstance(found["input"], (str, int, float, type(None))) else ""
-        lines.setdefault(_field(place), []).append(
-            f"{found['msg']}{f' (found {shown[:60]})' if shown else ''}"
-        )
+        lines.setdefault(_field(place), []).append(f"{found['msg']}{f' (found {shown[:60]})' if shown else ''}")
     return "\n".join(
-        f"{place}: {'; or '.join(messages)}" if place else "; ".join(messages)
-        for place, messages in lines.items()
+        f"{place}: {'; or '.join(messages)}" if place else "; ".join(messages) for place, messages in lines.items()
     )
 
 
 def _field(place: str) -> str:
     """Drop pydantic's branch names of a union, which mean nothing to the reader."""
     return ".".join(
-        part
-        for part in place.split(".")
-        if "[" not in part and part not in ("int", "float", "function-after")
+        part for part in place.split(".") if "[" not in part and part not in ("int", "float", "function-after")
     )

@@ -1,0 +1,345 @@
+"""A connection becomes a client: the fine-tuning calls of the API, sync and async."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import openai
+from airflow.providers.openai.hooks.openai import OpenAIHook
+
+from airflow_provider_finetune.exceptions import EndpointUnreachable, FineTuningError, RequestRefused
+from airflow_provider_finetune.jobs.events import Unseen
+from airflow_provider_finetune.jobs.fault import Fault, FaultKind, read_fault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from openai import AsyncOpenAI, OpenAI
+    from openai.types import FileObject, Model, ModelDeleted
+    from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+    from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
+
+Item = TypeVar("Item")
+PAGE = 100
+
+
+class FineTuningHook(OpenAIHook):
+    """Fine-tuning over an Airflow connection of type ``openai``, whatever endpoint it points at.
+
+    Every call has an async twin whose name starts with ``a``. Async calls share one client inside
+    ``async with hook:``; outside of it each opens and closes a client of its own.
+
+    The calls raise the SDK's exceptions (``openai.APIStatusError`` …); wrap them in :func:`explained` to turn those into
+    this provider's, with what to do about them and without secrets.
+
+    :param conn_id: the Airflow connection: API key, base URL (host), and in the extra whatever the official provider
+        reads there (``openai_client_kwargs``, ``auth_type`` …).
+    """
+
+    _async_client: AsyncOpenAI | None = None
+
+    # -- jobs: https://platform.openai.com/docs/api-reference/fine-tuning
+
+    def create_job(self, **request: Any) -> FineTuningJob:
+        """Create a job, asking the server exactly once: the SDK's own retries could pay twice.
+
+        :param request: the arguments of the SDK's ``fine_tuning.jobs.create``.
+        """
+        return self.conn.with_options(max_retries=0).fine_tuning.jobs.create(**request)
+
+    async def acreate_job(self, **request: Any) -> FineTuningJob:
+        """Create a job, as :meth:`create_job`."""
+        async with self._aclient() as client:
+            return await client.with_options(max_retries=0).fine_tuning.jobs.create(**request)
+
+    def retrieve_job(self, job_id: str) -> FineTuningJob:
+        """Return the job as it is now."""
+        return self.conn.fine_tuning.jobs.retrieve(job_id)
+
+    async def aretrieve_job(self, job_id: str) -> FineTuningJob:
+        """Return the job as it is now."""
+        async with self._aclient() as client:
+            return await client.fine_tuning.jobs.retrieve(job_id)
+
+    def list_jobs(self, metadata: Mapping[str, str] | None = None) -> list[FineTuningJob]:
+        """Return all jobs, newest first.
+
+        :param metadata: only jobs that carry these pairs. Servers that ignore the filter are checked here.
+        """
+        pages = self.conn.fine_tuning.jobs.list(limit=PAGE, **_filter(metadata)).iter_pages()
+        jobs: dict[str, FineTuningJob] = {}
+        for page in pages:
+            if not _grow(jobs, page.data):
+                break
+        return [job for job in jobs.values() if _carries(job, metadata)]
+
+    async def alist_jobs(self, metadata: Mapping[str, str] | None = None) -> list[FineTuningJob]:
+        """Return all jobs, newest first, as :meth:`list_jobs`."""
+        async with self._aclient() as client:
+            first = await client.fine_tuning.jobs.list(limit=PAGE, **_filter(metadata))
+            jobs: dict[str, FineTuningJob] = {}
+            async for page in first.iter_pages():
+                if not _grow(jobs, page.data):
+                    break
+            return [job for job in jobs.values() if _carries(job, metadata)]
+
+    def cancel_job(self, job_id: str) -> FineTuningJob:
+        """Ask for the job to be cancelled; return the job."""
+        return self.conn.fine_tuning.jobs.cancel(job_id)
+
+    async def acancel_job(self, job_id: str) -> FineTuningJob:
+        """Ask for the job to be cancelled; return the job."""
+        async with self._aclient() as client:
+            return await client.fine_tuning.jobs.cancel(job_id)
+
+    def pause_job(self, job_id: str) -> FineTuningJob:
+        """Ask for the job to be paused; return the job. It goes through ``pausing`` while it writes a checkpoint."""
+        return self.conn.fine_tuning.jobs.pause(job_id)
+
+    async def apause_job(self, job_id: str) -> FineTuningJob:
+        """Ask for the job to be paused; return the job."""
+        async with self._aclient() as client:
+            return await client.fine_tuning.jobs.pause(job_id)
+
+    def resume_job(self, job_id: str) -> FineTuningJob:
+        """Ask for the paused job to go on; return the job."""
+        return self.conn.fine_tuning.jobs.resume(job_id)
+
+    async def aresume_job(self, job_id: str) -> FineTuningJob:
+        """Ask for the paused job to go on; return the job."""
+        async with self._aclient() as client:
+            return await client.fine_tuning.jobs.resume(job_id)
+
+    def list_events(self, job_id: str, *, unseen: Unseen | None = None) -> list[FineTuningJobEvent]:
+        """Return the events of the job in the order they happened, each once.
+
+        :param unseen: start behind the last event seen, and stop asking for pages there.
+        """
+        unseen = unseen or Unseen()
+        found: dict[str, FineTuningJobEvent] = {}
+        for page in self.conn.fine_tuning.jobs.list_events(job_id, limit=PAGE).iter_pages():
+            _grow(found, page.data)
+            if not unseen.add(event.to_dict(warnings=False) for event in page.data):
+                break
+        return [found[event.id] for event in unseen.in_order()]
+
+    async def alist_events(self, job_id: str, *, unseen: Unseen | None = None) -> list[FineTuningJobEvent]:
+        """Return the events of the job in the order they happened, each once, as :meth:`list_events`."""
+        unseen = unseen or Unseen()
+        found: dict[str, FineTuningJobEvent] = {}
+        async with self._aclient() as client:
+            first = await client.fine_tuning.jobs.list_events(job_id, limit=PAGE)
+            async for page in first.iter_pages():
+                _grow(found, page.data)
+                if not unseen.add(event.to_dict(warnings=False) for event in page.data):
+                    break
+        return [found[event.id] for event in unseen.in_order()]
+
+    def list_checkpoints(self, job_id: str) -> list[FineTuningJobCheckpoint]:
+        """Return all checkpoints of the job, newest first, each once."""
+        found: dict[str, FineTuningJobCheckpoint] = {}
+        for page in self.conn.fine_tuning.jobs.checkpoints.list(job_id, limit=PAGE).iter_pages():
+            if not _grow(found, page.data):
+                break
+        return list(found.values())
+
+    async def alist_checkpoints(self, job_id: str) -> list[FineTuningJobCheckpoint]:
+        """Return all checkpoints of the job, newest first, each once."""
+        found: dict[str, FineTuningJobCheckpoint] = {}
+        async with self._aclient() as client:
+            first = await client.fine_tuning.jobs.checkpoints.list(job_id, limit=PAGE)
+            async for page in first.iter_pages():
+                if not _grow(found, page.data):
+                    break
+        return list(found.values())
+
+    # -- files: https://platform.openai.com/docs/api-reference/files
+
+    def create_file(self, file: Any, *, purpose: str = "fine-tune", expires_after: int | None = None) -> FileObject:
+        """Upload a file of up to 512 MB; return the file, which the server may still be processing.
+
+        :param file: a path, or ``(name, binary stream)``.
+        :param expires_after: seconds after which the server deletes the file, 3600 to 2592000.
+        """
+        return self.conn.files.create(file=file, purpose=purpose, **_expiry(expires_after))  # type: ignore[arg-type]
+
+    async def acreate_file(
+        self, file: Any, *, purpose: str = "fine-tune", expires_after: int | None = None
+    ) -> FileObject:
+        """Upload a file, as :meth:`create_file`."""
+        async with self._aclient() as client:
+            return await client.files.create(file=file, purpose=purpose, **_expiry(expires_after))  # type: ignore[arg-type]
+
+    def retrieve_file(self, file_id: str) -> FileObject:
+        """Return what the server knows of the file."""
+        return self.conn.files.retrieve(file_id)
+
+    async def aretrieve_file(self, file_id: str) -> FileObject:
+        """Return what the server knows of the file."""
+        async with self._aclient() as client:
+            return await client.files.retrieve(file_id)
+
+    def list_files(self, purpose: str = "fine-tune") -> list[FileObject]:
+        """Return all files of a purpose, newest first."""
+        found: dict[str, FileObject] = {}
+        for page in self.conn.files.list(purpose=purpose).iter_pages():
+            if not _grow(found, page.data):
+                break
+        return list(found.values())
+
+    async def alist_files(self, purpose: str = "fine-tune") -> list[FileObject]:
+        """Return all files of a purpose, newest first."""
+        found: dict[str, FileObject] = {}
+        async with self._aclient() as client:
+            first = await client.files.list(purpose=purpose)
+            async for page in first.iter_pages():
+                if not _grow(found, page.data):
+                    break
+        return list(found.values())
+
+    def read_file(self, file_id: str) -> bytes:
+        """Return the content of a file. Result files that the server answers base64-encoded are decoded."""
+        return _decoded(self.conn.files.content(file_id).content)
+
+    async def aread_file(self, file_id: str) -> bytes:
+        """Return the content of a file, as :meth:`read_file`."""
+        async with self._aclient() as client:
+            return _decoded((await client.files.content(file_id)).content)
+
+    # -- models: https://platform.openai.com/docs/api-reference/models
+
+    def list_models(self) -> list[Model]:
+        """Return the models that the endpoint offers."""
+        return list(self.conn.models.list())
+
+    async def alist_models(self) -> list[Model]:
+        """Return the models that the endpoint offers."""
+        async with self._aclient() as client:
+            return [model async for model in client.models.list()]
+
+    def retrieve_model(self, model: str) -> Model:
+        """Return what the endpoint knows of a model; some tell its ``shutdown_date`` (YYYY-MM-DD)."""
+        return self.conn.models.retrieve(model)
+
+    async def aretrieve_model(self, model: str) -> Model:
+        """Return what the endpoint knows of a model."""
+        async with self._aclient() as client:
+            return await client.models.retrieve(model)
+
+    def delete_model(self, model: str) -> ModelDeleted:
+        """Delete a fine-tuned model."""
+        return self.conn.models.delete(model)
+
+    async def adelete_model(self, model: str) -> ModelDeleted:
+        """Delete a fine-tuned model."""
+        async with self._aclient() as client:
+            return await client.models.delete(model)
+
+    # -- clients
+
+    def get_conn(self) -> OpenAI:
+        """Return a client for the connection.
+
+        :raises FineTuningError: the connection has no API key, or its extra does not fit the SDK's client.
+        """
+        with _usable(self.conn_id):
+            return super().get_conn()
+
+    async def aget_conn(self) -> AsyncOpenAI:
+        """Return a new async client for the connection, for the caller to close; errors as :meth:`get_conn`."""
+        with _usable(self.conn_id):
+            return await super().aget_conn()
+
+    async def __aenter__(self) -> FineTuningHook:
+        """Open the client that all async calls inside the block share."""
+        self._async_client = await self.aget_conn()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the shared client."""
+        client, self._async_client = self._async_client, None
+        if client is not None:
+            await client.close()
+
+    @asynccontextmanager
+    async def _aclient(self) -> AsyncIterator[AsyncOpenAI]:
+        if self._async_client is not None:
+            yield self._async_client
+            return
+        async with await self.aget_conn() as client:
+            yield client
+
+
+def fault_of(error: openai.APIError) -> Fault:
+    """Return what an exception of the SDK means for the request behind it."""
+    if isinstance(error, openai.APIStatusError):
+        return read_fault(error.status_code, error.body, error.response.headers.get("retry-after"))
+    return read_fault(None, cause=f"{type(error).__name__}: {type(error.__cause__ or error).__name__}")
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """Turn the SDK's exceptions into this provider's, which say what to do and hold no secret.
+
+    :param doing: what is being tried: ``"retrieve fine-tuning job ftjob-1"``.
+    :raises RequestRefused: the endpoint refused, and would again.
+    :raises EndpointUnreachable: no answer, or the endpoint is in trouble or busy.
+    """
+    try:
+        yield
+    except openai.APIError as error:
+        # "from None": the SDK's message may quote the key, and a traceback would print it.
+        raise error_for(fault_of(error), doing) from None
+
+
+def error_for(fault: Fault, doing: str) -> FineTuningError:
+    """Return the exception for a fault that could not be dealt with."""
+    kind = RequestRefused if fault.kind is FaultKind.REFUSED else EndpointUnreachable
+    return kind(fault.explain(doing))
+
+
+@contextmanager
+def _usable(conn_id: str) -> Iterator[None]:
+    try:
+        yield
+    except (openai.OpenAIError, TypeError, ValueError) as error:
+        why = type(error).__name__
+        if isinstance(error, openai.OpenAIError):
+            why = "it has no API key (password)"
+        elif isinstance(error, ValueError):
+            why = str(error)
+        raise RequestRefused(
+            f"Connection {conn_id!r} cannot be used: {why}. It needs type openai, the API key as password, the base URL "
+            "as host, and in the extra only what the openai client takes."
+        ) from None
+
+
+def _filter(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    return {"metadata": dict(metadata)} if metadata else {}
+
+
+def _carries(job: FineTuningJob, metadata: Mapping[str, str] | None) -> bool:
+    return not metadata or metadata.items() <= (job.metadata or {}).items()
+
+
+def _expiry(seconds: int | None) -> dict[str, Any]:
+    return {} if seconds is None else {"expires_after": {"anchor": "created_at", "seconds": seconds}}
+
+
+def _grow(found: dict[str, Any], page: list[Any] | None) -> bool:
+    """Add the new items of a page; return whether there were any, since a server may repeat its pages for ever."""
+    before = len(found)
+    for item in page or ():
+        found.setdefault(item.id, item)
+    return len(found) > before
+
+
+def _decoded(content: bytes) -> bytes:
+    try:
+        decoded = base64.b64decode(content.strip(), validate=True)
+    except binascii.Error:
+        return content
+    return decoded if b"," in decoded or b"\n" in decoded else content

@@ -1,0 +1,113 @@
+"""What an error answer, or no answer at all, means for the request behind it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+WIND_DOWN = (
+    "OpenAI is closing self-serve fine-tuning: organisations that never fine-tuned lost job creation on 2026-05-07, "
+    "inactive ones on 2026-07-02, and nobody creates new jobs after 2027-01-06. To train elsewhere, point the "
+    "connection's host at another endpoint of the same protocol, for example Azure's https://<resource>.openai.azure.com/openai/v1."
+)
+
+_REMEDIES = {
+    "training_not_available": WIND_DOWN,
+    "insufficient_quota": "Add credit or raise the limit of the organisation, then clear the task.",
+    "invalid_api_key": "Check the password (API key) of the Airflow connection, and that its host is the endpoint it belongs to.",
+    "model_not_available": "Check the model's name, and that the endpoint can fine-tune it.",
+    "fine_tune_not_found": "Check the job id, and that the connection points at the endpoint and project that created it.",
+}
+_REMEDIES_BY_STATUS = {
+    401: _REMEDIES["invalid_api_key"],
+    403: "The key is known but may not do this: check the project's permissions and the connection's organisation and project.",
+    404: "Check the id, and that the connection's host is a base URL that ends in the API's root, such as https://host/v1.",
+}
+_NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "exceeded_quota"})
+_KEY_LIKE = re.compile(r"(?:sk|sess|key|Bearer)[-_ ][^\s'\",;]{6,}", re.IGNORECASE)
+_MAX_MESSAGE = 400
+
+
+class FaultKind(StrEnum):
+    """What is certain about a request that went wrong."""
+
+    REFUSED = "refused"  #: nothing happened, and asking again changes nothing
+    BUSY = "busy"  #: nothing happened, and asking later may work
+    LOST = "lost"  #: it may have happened
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A request that went wrong. ``retry_after`` is in seconds, where the server gave it."""
+
+    kind: FaultKind
+    status: int | None = None
+    code: str | None = None
+    param: str | None = None
+    message: str = ""
+    retry_after: float | None = None
+
+    def explain(self, doing: str) -> str:
+        """Return what happened and what to do about it, for people.
+
+        :param doing: what was tried, to stand behind "Could not": ``"retrieve fine-tuning job ftjob-1"``.
+        """
+        if self.status is None:
+            return (
+                f"Could not {doing}: {self.message or 'no answer'}. Check that the endpoint is up and that the connection's "
+                "host is its full base URL, such as https://host/v1."
+            )
+        detail = ", ".join(f"{name} {value}" for name, value in (("code", self.code), ("param", self.param)) if value)
+        remedy = _REMEDIES.get(self.code or "") or _REMEDIES_BY_STATUS.get(self.status, "")
+        said = self.message or "the server gave no message"
+        return f"Could not {doing}: HTTP {self.status}{f' ({detail})' if detail else ''}: {said} {remedy}".rstrip()
+
+
+def read_fault(status: int | None, body: object = None, retry_after: str | None = None, cause: str = "") -> Fault:
+    """Return what a failed request means.
+
+    :param status: the HTTP status; None when no answer came (time-out, lost connection).
+    :param body: the decoded body, either ``{"error": {…}}`` or the inner object, or anything else.
+    :param retry_after: the ``Retry-After`` header.
+    :param cause: what broke, when no answer came.
+    """
+    error: Mapping[str, object] = body if isinstance(body, Mapping) else {}
+    if isinstance(error.get("error"), Mapping):
+        error = error["error"]  # type: ignore[assignment]
+    code, kind, param = (_text(error.get(name)) for name in ("code", "type", "param"))
+    return Fault(
+        kind=_kind(status, {code, kind}),
+        status=status,
+        code=code,
+        param=param,
+        message=without_keys(_text(error.get("message")) or cause),
+        retry_after=_seconds(retry_after),
+    )
+
+
+def without_keys(text: str) -> str:
+    """Return ``text`` with everything that looks like a key replaced, and cut to a length fit for a log."""
+    return _KEY_LIKE.sub("***", text)[:_MAX_MESSAGE]
+
+
+def _kind(status: int | None, codes: set[str | None]) -> FaultKind:
+    if status == 429:
+        return FaultKind.REFUSED if codes & _NO_CREDIT else FaultKind.BUSY
+    # 408 and 409 come from gateways that gave up on, or doubled, a request which the server behind may have taken.
+    if status is None or status >= 500 or status in (408, 409):
+        return FaultKind.LOST
+    return FaultKind.REFUSED
+
+
+def _text(value: object) -> str | None:
+    return str(value) if isinstance(value, (str, int)) and value != "" else None
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        seconds = float(value) if value else None
+    except ValueError:  # an HTTP date; rare enough to back off without it
+        return None
+    return seconds if seconds is not None and seconds >= 0 else None
