@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import openai
 from airflow.providers.openai.hooks.openai import OpenAIHook
 
-from airflow_provider_finetune.exceptions import EndpointUnreachable, FineTuningError, RequestRefused
+from airflow_provider_finetune.exceptions import EndpointUnreachable, RequestRefused
 from airflow_provider_finetune.jobs.events import Unseen
-from airflow_provider_finetune.jobs.fault import Fault, FaultKind, read_fault
+from airflow_provider_finetune.jobs.fault import FaultKind, read_fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from openai.types import FileObject, Model, ModelDeleted
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
     from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
+
+    from airflow_provider_finetune.exceptions import FineTuningError
+    from airflow_provider_finetune.jobs.fault import Fault
 
 Item = TypeVar("Item")
 PAGE = 100
@@ -32,8 +35,8 @@ class FineTuningHook(OpenAIHook):
     Every call has an async twin whose name starts with ``a``. Async calls share one client inside
     ``async with hook:``; outside of it each opens and closes a client of its own.
 
-    The calls raise the SDK's exceptions (``openai.APIStatusError`` …); wrap them in :func:`explained` to turn those into
-    this provider's, with what to do about them and without secrets.
+    The calls raise the SDK's exceptions (``openai.APIStatusError`` …); wrap them in :func:`explained` to turn them
+    into this provider's, with what to do about them and without secrets.
 
     :param conn_id: the Airflow connection: API key, base URL (host), and in the extra whatever the official provider
         reads there (``openai_client_kwargs``, ``auth_type`` …).
@@ -312,8 +315,8 @@ def _usable(conn_id: str) -> Iterator[None]:
         elif isinstance(error, ValueError):
             why = str(error)
         raise RequestRefused(
-            f"Connection {conn_id!r} cannot be used: {why}. It needs type openai, the API key as password, the base URL "
-            "as host, and in the extra only what the openai client takes."
+            f"Connection {conn_id!r} cannot be used: {why}. It needs type openai, the API key as password, the base "
+            "URL as host, and in the extra only what the openai client takes."
         ) from None
 
 

@@ -48,5 +48,6 @@ def best_checkpoint(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     """
     for loss in LOSSES:
         if measured := [row for row in rows if row.get(loss) is not None]:
-            return min(reversed(measured), key=itemgetter(loss))
+            best: dict[str, Any] = min(reversed(measured), key=itemgetter(loss))
+            return best
     return rows[-1] if rows else None

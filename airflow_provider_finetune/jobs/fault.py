@@ -10,20 +10,21 @@ from enum import StrEnum
 WIND_DOWN = (
     "OpenAI is closing self-serve fine-tuning: organisations that never fine-tuned lost job creation on 2026-05-07, "
     "inactive ones on 2026-07-02, and nobody creates new jobs after 2027-01-06. To train elsewhere, point the "
-    "connection's host at another endpoint of the same protocol, for example Azure's https://<resource>.openai.azure.com/openai/v1."
+    "connection's host at another endpoint of the same protocol, for example Azure's "
+    "https://<resource>.openai.azure.com/openai/v1."
 )
 
 _REMEDIES = {
     "training_not_available": WIND_DOWN,
     "insufficient_quota": "Add credit or raise the limit of the organisation, then clear the task.",
-    "invalid_api_key": "Check the password (API key) of the Airflow connection, and that its host is the endpoint it belongs to.",
+    "invalid_api_key": "Check the connection's password (API key), and that its host is the endpoint it belongs to.",
     "model_not_available": "Check the model's name, and that the endpoint can fine-tune it.",
-    "fine_tune_not_found": "Check the job id, and that the connection points at the endpoint and project that created it.",
+    "fine_tune_not_found": "Check the job id, and that the connection points at the endpoint that created it.",
 }
 _REMEDIES_BY_STATUS = {
     401: _REMEDIES["invalid_api_key"],
-    403: "The key is known but may not do this: check the project's permissions and the connection's organisation and project.",
-    404: "Check the id, and that the connection's host is a base URL that ends in the API's root, such as https://host/v1.",
+    403: "The key is known but may not do this: check its permissions, and the connection's organisation and project.",
+    404: "Check the id, and that the connection's host is the API's whole base URL, such as https://host/v1.",
 }
 _NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "exceeded_quota"})
 _KEY_LIKE = re.compile(r"(?:sk|sess|key|Bearer)[-_ ][^\s'\",;]{6,}", re.IGNORECASE)
@@ -56,8 +57,8 @@ class Fault:
         """
         if self.status is None:
             return (
-                f"Could not {doing}: {self.message or 'no answer'}. Check that the endpoint is up and that the connection's "
-                "host is its full base URL, such as https://host/v1."
+                f"Could not {doing}: {self.message or 'no answer'}. Check that the endpoint is up and that the "
+                "connection's host is its full base URL, such as https://host/v1."
             )
         detail = ", ".join(f"{name} {value}" for name, value in (("code", self.code), ("param", self.param)) if value)
         remedy = _REMEDIES.get(self.code or "") or _REMEDIES_BY_STATUS.get(self.status, "")

@@ -14,7 +14,7 @@ def outcome(job: Job, checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the outcome of a job as small, plain JSON: the ``return_value`` of a task that waited for it.
 
     :param job: the finished job.
-    :param checkpoints: its checkpoints, as :func:`~airflow_provider_finetune.jobs.checkpoints.checkpoint_rows` gives them.
+    :param checkpoints: its checkpoints, as :func:`.checkpoints.checkpoint_rows` gives them.
     """
     return {
         "job_id": job.id,

@@ -99,14 +99,14 @@ def method_body(method: object) -> dict[str, Any] | None:
         if "type" not in body and name in _METHODS:
             body = {"type": name, name: body}
     else:
-        raise ValueError(f"method is a {type(method).__name__}; expected a method model or a mapping")  # noqa: TRY004 - one kind of error for a bad request
+        raise ValueError(f"method is a {type(method).__name__}; expected a method model or a mapping")
     kind = body.get("type")
     if not isinstance(kind, str) or not kind:
         raise ValueError('method.type is missing; expected "supervised", "dpo" or "reinforcement"')
     if misplaced := sorted(MISPLACED_IN_METHOD & body.keys()):
         raise ValueError(
-            f"method.{misplaced[0]} would be ignored by the API: hyperparameters belong into method.{kind}.hyperparameters; "
-            "seed, suffix and metadata are arguments beside method"
+            f"method.{misplaced[0]} would be ignored by the API: hyperparameters belong into "
+            f"method.{kind}.hyperparameters; seed, suffix and metadata are arguments beside method"
         )
     if kind in _METHODS:
         parsed = _METHODS[kind].model_validate(body.get(kind) or {})

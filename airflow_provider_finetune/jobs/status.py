@@ -100,8 +100,8 @@ def decide(
     if job.status == "paused" and on_paused == "fail":
         return Decision(
             Kind.FAILED,
-            f"Fine-tuning job {job.id} is paused and on_paused is 'fail'. Resume the job (ResumeFineTuningJobOperator), "
-            "then clear this task.",
+            f"Fine-tuning job {job.id} is paused and on_paused is 'fail'. Resume the job "
+            "(ResumeFineTuningJobOperator), then clear this task.",
         )
     # Whatever else a server calls it, it is not over: OpenAI, Azure and others keep adding statuses.
     return Decision(Kind.WAIT)
