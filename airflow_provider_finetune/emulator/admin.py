@@ -1,0 +1,111 @@
+"""The routes for tests and demonstrations, below `/admin`: faults, switches, odd jobs, a record of the requests.
+
+Never subject to faults or lag; the same key opens them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from airflow_provider_finetune.emulator.errors import json_body, parse
+from airflow_provider_finetune.emulator.faults import Fault, matches
+from airflow_provider_finetune.emulator.jobs import known_job
+from airflow_provider_finetune.emulator.models import base_models
+from airflow_provider_finetune.emulator.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from airflow_provider_finetune.emulator.faults import Faulty
+    from airflow_provider_finetune.emulator.models import ServedModel
+    from airflow_provider_finetune.emulator.store import Store
+
+
+async def list_faults(request: Request) -> Response:
+    """All faults, with how often each has hit and how many times are left."""
+    faulty: Faulty = request.app.state.faulty
+    return JSONResponse({"data": [fault.model_dump() for fault in faulty.faults]})
+
+
+async def add_fault(request: Request) -> Response:
+    faulty: Faulty = request.app.state.faulty
+    fault = parse(Fault, await json_body(request))
+    faulty.faults.append(fault)
+    return JSONResponse(fault.model_dump())
+
+
+async def clear_faults(request: Request) -> Response:
+    faulty: Faulty = request.app.state.faulty
+    faulty.faults.clear()
+    return JSONResponse({"data": []})
+
+
+async def show_settings(request: Request) -> Response:
+    settings: Settings = request.app.state.store.settings
+    return JSONResponse(settings.model_dump())
+
+
+async def change_settings(request: Request) -> Response:
+    """Changes the named switches and leaves the others."""
+    settings: Settings = request.app.state.store.settings
+    changed = parse(Settings, {**settings.model_dump(), **await json_body(request)})
+    for name in Settings.model_fields:
+        setattr(settings, name, getattr(changed, name))
+    return JSONResponse(settings.model_dump())
+
+
+async def all_jobs(request: Request) -> Response:
+    """Every job as it really is, oldest first, without lag, filter, pages or odd fields."""
+    store: Store = request.app.state.store
+    return JSONResponse({"data": [job.as_json(Settings()) | {"shown": job.shown} for job in store.jobs.values()]})
+
+
+async def show_job(request: Request) -> Response:
+    """Makes a job show these fields instead of its own; `{}` makes it show its own again."""
+    job = known_job(request)
+    job.shown = await json_body(request)
+    return JSONResponse(job.as_json(request.app.state.store.settings))
+
+
+async def add_model(request: Request) -> Response:
+    """Adds a base model or changes its shutdown date: `{"name": ..., "shutdown_date": "YYYY-MM-DD" or null}`."""
+    body = await json_body(request)
+    model: ServedModel = base_models({str(body.get("name")): body.get("shutdown_date")})[-1]
+    request.app.state.store.models[model.name] = model
+    return JSONResponse(model.as_json())
+
+
+async def list_requests(request: Request) -> Response:
+    """The requests so far, of `?method=` and `?path=` (a pattern as in a fault), oldest first."""
+    faulty: Faulty = request.app.state.faulty
+    query = request.query_params
+    method, path = query.get("method", "*"), query.get("path", "/**")
+    found = [r.as_json() for r in faulty.requests.kept if matches(method, path, r.method, r.path)]
+    return JSONResponse({"count": len(found), "data": found})
+
+
+async def reset(request: Request) -> Response:
+    """Back to the state at the start, faults of the command line aside: no jobs, files, models, faults, requests."""
+    faulty: Faulty = request.app.state.faulty
+    request.app.state.store.reset()
+    faulty.faults.clear()
+    faulty.requests.kept.clear()
+    return JSONResponse({"reset": True})
+
+
+routes = [
+    Route("/faults", list_faults),
+    Route("/faults", add_fault, methods=["POST"]),
+    Route("/faults", clear_faults, methods=["DELETE"]),
+    Route("/settings", show_settings),
+    Route("/settings", change_settings, methods=["PATCH"]),
+    Route("/jobs", all_jobs),
+    Route("/jobs/{job_id}/shown", show_job, methods=["PUT"]),
+    Route("/models", add_model, methods=["POST"]),
+    Route("/requests", list_requests),
+    Route("/reset", reset, methods=["POST"]),
+]

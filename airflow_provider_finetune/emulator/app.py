@@ -1,0 +1,78 @@
+"""The application: all routes behind the key, errors in the API's words, faults in front."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+
+from airflow_provider_finetune.emulator import admin, chat, files, jobs, models, uploads
+from airflow_provider_finetune.emulator.errors import ApiError, invalid_api_key
+from airflow_provider_finetune.emulator.faults import Faulty
+from airflow_provider_finetune.emulator.requests import Requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from airflow_provider_finetune.emulator.faults import Fault
+    from airflow_provider_finetune.emulator.store import Store
+
+
+class KeyCheck:
+    """Lets a request in that brings the key as a bearer token; asked before any body is read."""
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        self.app = app
+        self._expected = f"Bearer {key}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if not hmac.compare_digest(given, self._expected):
+                await invalid_api_key().response()(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def _api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error.response()
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    where = f"{request.method} {request.url.path}"
+    if error.status_code == 404:
+        message = f"Invalid URL ({where})"
+    elif error.status_code == 405:
+        message = f"Not allowed: {where}"
+    else:
+        message = error.detail
+    return ApiError(error.status_code, message, headers=dict(error.headers or {})).response()
+
+
+def _server_error(_: Request, __: Exception) -> Response:
+    message = "The server had an error while processing your request."
+    return ApiError(500, message, type="server_error", code="server_error").response()
+
+
+def application(store: Store, key: str, faults: Iterable[Fault] = ()) -> Faulty:
+    """The whole server as an ASGI application."""
+    v1 = [*jobs.routes, *files.routes, *uploads.routes, *models.routes, *chat.routes]
+    app = Starlette(
+        routes=[Mount("/v1", routes=v1), Mount("/admin", routes=admin.routes)],
+        middleware=[Middleware(KeyCheck, key=key)],
+        exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _server_error},
+    )
+    faulty = Faulty(app, store, Requests())
+    faulty.faults.extend(faults)
+    app.state.store, app.state.faulty = store, faulty
+    return faulty

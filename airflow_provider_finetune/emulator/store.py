@@ -1,0 +1,125 @@
+"""What a running server holds: files and uploads on disk, jobs and models in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import string
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_finetune.emulator.job import Job
+    from airflow_provider_finetune.emulator.models import ServedModel
+    from airflow_provider_finetune.emulator.settings import Settings
+    from airflow_provider_finetune.emulator.uploads import Upload
+
+TRAINING_THREADS = 4
+_ALPHABET = string.ascii_letters + string.digits
+
+
+def new_id(prefix: str, length: int = 24) -> str:
+    """An id as the API makes them: the prefix and random letters and digits."""
+    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+@dataclass
+class StoredFile:
+    """A file on disk and what the API says about it."""
+
+    id: str
+    filename: str
+    purpose: str
+    path: Path
+    bytes: int
+    created_at: int
+    expires_at: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": "file",
+            "bytes": self.bytes,
+            "created_at": self.created_at,
+            "expires_at": self.expires_at,
+            "filename": self.filename,
+            "purpose": self.purpose,
+            "status": "processed",
+            "status_details": None,
+        }
+
+
+@dataclass
+class Store:
+    """Everything a server knows. Lives on the event loop; only `directory` and `threads` are used from threads."""
+
+    settings: Settings
+    base_models: Iterable[ServedModel]
+    files: dict[str, StoredFile] = field(default_factory=dict)
+    uploads: dict[str, Upload] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    models: dict[str, ServedModel] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="finetune-emulator-", ignore_cleanup_errors=True)
+        self.directory = Path(self._directory.name)
+        self.threads = ThreadPoolExecutor(TRAINING_THREADS, "training")
+        self.stopping = asyncio.Event()
+        self.is_stopping = threading.Event()  # the same for threads, asked between two steps of work
+        self._initial = self.settings.model_copy(deep=True)
+        self.models.update({model.name: model for model in self.base_models})
+
+    def file(self, file_id: str) -> StoredFile | None:
+        """The file, unless it is unknown, deleted or expired."""
+        file = self.files.get(file_id)
+        if file and file.expires_at and file.expires_at <= time():
+            self.remove_file(file)
+            return None
+        return file
+
+    def add_file(self, filename: str, purpose: str, path: Path, expires_after: int | None = None) -> StoredFile:
+        """Keeps what is at `path`, which from now on belongs to the store."""
+        now = int(time())
+        expires_at = now + expires_after if expires_after else None
+        file = StoredFile(new_id("file-", 22), filename, purpose, path, path.stat().st_size, now, expires_at)
+        self.files[file.id] = file
+        return file
+
+    def new_path(self) -> Path:
+        """A path for a new file's bytes."""
+        return self.directory / secrets.token_hex(16)
+
+    def remove_file(self, file: StoredFile) -> None:
+        self.files.pop(file.id, None)
+        file.path.unlink(missing_ok=True)
+
+    def reset(self) -> None:
+        """Forgets everything but the base models, and stops what runs."""
+        for job in self.jobs.values():
+            job.stop()
+        for held in (self.files, self.uploads, self.jobs, self.models):
+            held.clear()
+        self.models.update({model.name: model for model in self.base_models})
+        for name in type(self.settings).model_fields:
+            setattr(self.settings, name, getattr(self._initial, name))
+        for path in self.directory.iterdir():
+            path.unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """Lets waiting requests and jobs go; called once when the server stops."""
+        self.stopping.set()
+        self.is_stopping.set()
+        for job in self.jobs.values():
+            job.stop()
+
+    def close(self) -> None:
+        """Removes everything from the disk."""
+        self.threads.shutdown(cancel_futures=True)
+        self._directory.cleanup()
