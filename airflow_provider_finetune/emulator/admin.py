@@ -61,7 +61,7 @@ async def change_settings(request: Request) -> Response:
 async def all_jobs(request: Request) -> Response:
     """Every job as it really is, oldest first, without lag, filter, pages or odd fields."""
     store: Store = request.app.state.store
-    return JSONResponse({"data": [job.as_json(Settings()) | {"shown": job.shown} for job in store.jobs.values()]})
+    return JSONResponse({"data": [{**job.truth(), "shown": job.shown} for job in store.jobs.values()]})
 
 
 async def show_job(request: Request) -> Response:

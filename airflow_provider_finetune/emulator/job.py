@@ -65,6 +65,11 @@ class Job:
         return [*self.epoch_checkpoints, *([self.pause_checkpoint] if self.pause_checkpoint else [])]
 
     def as_json(self, settings: Settings) -> dict[str, Any]:
+        """The job as the API shows it, odd fields included."""
+        return {**self.truth(), **settings.job_fields, **self.shown}
+
+    def truth(self) -> dict[str, Any]:
+        """The job as it is."""
         hyperparameters = self.resolved or self.method.part.hyperparameters.model_dump()
         shown = ("n_epochs", "batch_size", "learning_rate_multiplier")
         return {
@@ -87,8 +92,6 @@ class Job:
             "integrations": [i.model_dump(exclude_none=True) for i in self.wanted.integrations or []],
             "metadata": self.metadata,
             "method": self.method.as_json(hyperparameters),
-            **settings.job_fields,
-            **self.shown,
         }
 
     def record(self, message: str, *, level: str = "info", data: dict[str, Any] | None = None) -> None:
