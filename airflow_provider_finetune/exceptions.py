@@ -8,6 +8,7 @@
      ├── FineTuningJobFailed            the job ended without a model, for a reason on the server's side
      │    └── FineTuningJobFailedForGood      no retry: bad data, blocked, no quota, cancelled
      ├── FineTuningJobTimeout           the job goes on; the task stopped waiting for it
+     ├── InvalidRequest                 no retry: an argument is bad; nothing was sent
      ├── RequestRefused                 no retry: the server said no, and will again
      └── DatasetError                   no retry: the data is bad or costs too much
 
@@ -41,6 +42,10 @@ class FineTuningJobFailedForGood(FineTuningJobFailed, AirflowFailException):
 
 class FineTuningJobTimeout(FineTuningError):
     """The wait ended before the job did. The job was not cancelled."""
+
+
+class InvalidRequest(FineTuningError, AirflowFailException):
+    """An argument is bad; nothing was sent."""
 
 
 class RequestRefused(FineTuningError, AirflowFailException):

@@ -55,6 +55,8 @@ class Fault:
 
         :param doing: what was tried, to stand behind "Could not": ``"retrieve fine-tuning job ftjob-1"``.
         """
+        if self.kind is FaultKind.REFUSED and self.status is None:
+            return f"Could not {doing}: {self.message}"
         if self.status is None:
             return (
                 f"Could not {doing}: {self.message or 'no answer'}. Check that the endpoint is up and that the "

@@ -1,0 +1,137 @@
+"""The wait for a fine-tuning job."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+)
+
+from airflow_provider_finetune.exceptions import EndpointUnreachable, FineTuningError
+from airflow_provider_finetune.jobs.events import Unseen
+from airflow_provider_finetune.jobs.status import Kind, OnPaused
+from airflow_provider_finetune.links import FineTuningJobLink
+from airflow_provider_finetune.waiting import JobWaiting, JobWatch, required_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+    from airflow.sdk import PokeReturnValue
+
+_CURSOR = "fine_tuning_last_event"
+
+
+class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
+    """Waits for a fine-tuning job; hands its model and checkpoints to the tasks behind it.
+
+    Returns the outcome ``{job_id, status, model, fine_tuned_model, checkpoints, best_checkpoint, trained_tokens,
+    hyperparameters, result_files, created_at, finished_at}`` and pushes ``fine_tuned_model``, ``checkpoints`` and
+    ``best_checkpoint`` under their own keys too.
+
+    :param job_id: the job (templated).
+    :param deferrable: wait in the triggerer, without holding a worker. Set it to False for ``mode="poke"`` or
+        ``mode="reschedule"``.
+    :param poll_interval: seconds between two looks at the job.
+    :param on_paused: what a paused job means: go on waiting for somebody to resume it (``"wait"``), resume it
+        (``"resume"``), or fail (``"fail"``).
+    :param conn_id: the Airflow connection, of type ``openai`` (templated).
+    :param timeout: seconds to wait in all, 7 days by default; then ``AirflowSensorTimeout``. The job is not cancelled.
+
+    With ``soft_fail`` only a time-out skips the task: a job that failed is red.
+
+    :raises FineTuningJobFailed: the job failed, was cancelled, or has no model.
+    :raises RequestRefused: the endpoint does not know the job, or refuses the key.
+    :raises InvalidRequest: ``job_id`` rendered to nothing.
+    """
+
+    template_fields: Sequence[str] = ("job_id", "on_paused", "conn_id")
+    operator_extra_links = (FineTuningJobLink(),)
+    ui_color = "#d5e8d4"
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        deferrable: bool = True,
+        poll_interval: float = 60,
+        on_paused: OnPaused = "wait",
+        conn_id: str = "openai_default",
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("poke_interval", poll_interval)
+        super().__init__(**kwargs)
+        self.job_id = job_id
+        self.deferrable = deferrable
+        self.poll_interval = float(self.poke_interval)
+        self.on_paused = on_paused
+        self.conn_id = conn_id
+        self._watch: JobWatch | None = None
+
+    def execute(self, context: Context) -> Any:
+        """Wait for the job; return its outcome."""
+        job_id = required_id("job_id", self.job_id)
+        self.push_link(context, job_id)
+        if self.deferrable:
+            watch = self.watch(job_id, time.time() + self.timeout)
+            return self._red_stays_red(lambda: self.wait(context, watch))
+        self._watch = self.watch(job_id, None, unseen=self._recall_cursor(context))
+        return self._red_stays_red(lambda: super(FineTuningJobSensor, self).execute(context))
+
+    def poke(self, context: Context) -> PokeReturnValue | bool:
+        """Look once."""
+        from airflow.providers.common.compat.sdk import PokeReturnValue
+
+        watch = self._watch or self.watch(required_id("job_id", self.job_id), None)
+        job, decision = watch.look()
+        self._keep_cursor(context, watch)
+        if decision.kind is Kind.RESUME:
+            watch.resume()
+        elif decision.kind is not Kind.WAIT:
+            try:
+                return PokeReturnValue(is_done=True, xcom_value=self.conclude(context, watch, job, decision))
+            except EndpointUnreachable as error:
+                self.log.warning("%s Waiting through it.", error)
+        return False
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Take up the wait on a worker again."""
+        resume = super().resume_execution
+        return self._red_stays_red(lambda: resume(next_method, next_kwargs, context))
+
+    def timed_out(self, reason: str) -> Exception:
+        """Return Airflow's own sensor time-out, as in every other mode."""
+        return AirflowSensorTimeout(reason)
+
+    def _red_stays_red(self, wait: Callable[[], Any]) -> Any:
+        """Undo Airflow's turning of a failed job into a skipped task under ``soft_fail``, which is about time-outs."""
+        try:
+            return wait()
+        except AirflowSensorTimeout as error:
+            if self.soft_fail:
+                raise AirflowSkipException(str(error)) from error
+            raise
+        except AirflowSkipException as skip:
+            if isinstance(skip.__cause__, FineTuningError) and not self.never_fail:
+                raise skip.__cause__ from None
+            raise
+
+    def _recall_cursor(self, context: Context) -> Unseen:
+        """Return where the log of events stands: a rescheduled poke is a new process."""
+        if not self.reschedule:
+            return Unseen()
+        store: Any = context.get("task_state_store")
+        if store is not None:
+            last = store.get(_CURSOR) or {}
+            return Unseen(last.get("id"), int(last.get("at") or 0))
+        # Before Airflow 3.3 nothing survives between two pokes; show what happened since the last one.
+        return Unseen("", int(time.time() - self.poke_interval))
+
+    def _keep_cursor(self, context: Context, watch: JobWatch) -> None:
+        store: Any = context.get("task_state_store") if self.reschedule else None
+        if store is not None and watch.unseen.last_id:
+            store.set(_CURSOR, {"id": watch.unseen.last_id, "at": watch.unseen.last_created_at})

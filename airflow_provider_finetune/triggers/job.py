@@ -1,0 +1,152 @@
+"""The wait on a fine-tuning job, in the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_finetune.jobs.events import Event, Unseen
+from airflow_provider_finetune.jobs.status import KNOWN, Kind, OnPaused, decide
+from airflow_provider_finetune.triggers.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow_provider_finetune.jobs.job import Job
+    from airflow_provider_finetune.triggers.poller import Update
+
+
+class FineTuningJobTrigger(BaseTrigger):
+    """Fires once, when the job has ended or there is something to do about it on a worker.
+
+    The event is ``{"job_id", "event", "status", "message", "end_time", "last_event_id", "last_event_at"}`` with
+    ``event`` one of ``ended``, ``reached``, ``resume``, ``failed``, ``timeout``, ``refused``. It says why the worker is
+    woken; the worker looks at the job itself. The arguments are stored in Airflow's database: their names are kept.
+
+    :param conn_id: the Airflow connection.
+    :param job_id: the job.
+    :param poll_interval: seconds between two looks.
+    :param end_time: when to stop waiting, epoch seconds. A restart of the triggerer does not move it.
+    :param on_paused: what a paused job means: ``wait``, ``resume`` or ``fail``.
+    :param until: statuses that end the wait beside succeeded, failed and cancelled.
+    :param last_event_id: id of the last event that the task's log shows.
+    :param last_event_at: its time, epoch seconds.
+    :param cancel_on_kill: cancel the job when a person marks the deferred task failed or success, or clears it
+        (Airflow 3.3 and later).
+    """
+
+    def __init__(
+        self,
+        conn_id: str,
+        job_id: str,
+        poll_interval: float,
+        end_time: float,
+        on_paused: OnPaused = "wait",
+        until: list[str] | None = None,
+        last_event_id: str | None = None,
+        last_event_at: int = 0,
+        cancel_on_kill: bool = False,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.conn_id = conn_id
+        self.job_id = job_id
+        self.poll_interval = poll_interval
+        self.end_time = end_time
+        self.on_paused = on_paused
+        self.until = until or []
+        self.unseen = Unseen(last_event_id, last_event_at)
+        self.cancel_on_kill = cancel_on_kill
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class path and the arguments."""
+        return (
+            "airflow_provider_finetune.triggers.job.FineTuningJobTrigger",
+            {
+                "conn_id": self.conn_id,
+                "job_id": self.job_id,
+                "poll_interval": self.poll_interval,
+                "end_time": self.end_time,
+                "on_paused": self.on_paused,
+                "until": self.until,
+                "last_event_id": self.unseen.last_id,
+                "last_event_at": self.unseen.last_created_at,
+                "cancel_on_kill": self.cancel_on_kill,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait; log the job's events meanwhile; fire once."""
+        from airflow_provider_finetune.triggers.poller import waiting
+
+        progress = Progress(self)
+        told: set[str] = set()
+        async with waiting(self.conn_id, self.job_id, poll_interval=self.poll_interval, unseen=self.unseen) as wait:
+            while True:
+                try:
+                    async with asyncio.timeout(max(0.0, self.end_time - time.time())):
+                        update = await wait.updates.get()
+                except TimeoutError:
+                    yield self._event("timeout", None, "the time to wait is over")
+                    return
+                if event := self._consider(update, told):
+                    yield event
+                    return
+                await progress.show(update)
+
+    def _consider(self, update: Update, told: set[str]) -> TriggerEvent | None:
+        """Log what is new; return the event to fire, if any."""
+        if update.note:
+            self.log.warning("%s", update.note)
+        for event in update.events:
+            self._show(event)
+        if update.refused:
+            return self._event("refused", None, update.refused)
+        job = update.job
+        if job is None:
+            return None
+        if job.status not in told:
+            told.add(job.status)
+            known = "" if job.status in KNOWN else " - a status this version does not know; waiting on"
+            self.log.info("Fine-tuning job %s is %s%s", job.id, job.status, known)
+        decision = decide(job, now=time.time(), end_time=self.end_time, on_paused=self.on_paused, until=self.until)
+        if decision.kind is Kind.WAIT:
+            return None
+        return self._event(_EVENTS[decision.kind], job, decision.reason)
+
+    def _show(self, event: Event) -> None:
+        self.log.log(event.level, "%s", event.message)
+
+    def _event(self, why: str, job: Job | None, message: str) -> TriggerEvent:
+        return TriggerEvent(  # type: ignore[no-untyped-call]
+            {
+                "job_id": self.job_id,
+                "event": why,
+                "status": job.status if job else None,
+                "message": message,
+                "end_time": self.end_time,
+                "last_event_id": self.unseen.last_id,
+                "last_event_at": self.unseen.last_created_at,
+            }
+        )
+
+    async def on_kill(self) -> None:
+        """Cancel the job when a person kills the deferred task and ``cancel_on_kill`` is set."""
+        if not self.cancel_on_kill:
+            return
+        from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook, explained
+
+        self.log.info("The task was killed by a person; cancelling fine-tuning job %s", self.job_id)
+        with explained(f"cancel fine-tuning job {self.job_id}"):
+            await FineTuningHook(conn_id=self.conn_id).acancel_job(self.job_id)
+
+
+_EVENTS = {
+    Kind.SUCCEEDED: "ended",
+    Kind.FAILED: "failed",
+    Kind.REACHED: "reached",
+    Kind.RESUME: "resume",
+    Kind.TIMEOUT: "timeout",
+}

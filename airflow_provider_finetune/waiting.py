@@ -1,0 +1,258 @@
+"""The worker's side of a wait on a job: look once, hand over to the triggerer, take up again what it found."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_finetune.exceptions import (
+    EndpointUnreachable,
+    FineTuningJobFailed,
+    FineTuningJobFailedForGood,
+    InvalidRequest,
+    RequestRefused,
+)
+from airflow_provider_finetune.jobs.checkpoints import checkpoint_rows
+from airflow_provider_finetune.jobs.events import Event, Unseen
+from airflow_provider_finetune.jobs.job import Job
+from airflow_provider_finetune.jobs.outcome import outcome
+from airflow_provider_finetune.jobs.status import KNOWN, Decision, Kind, OnPaused, decide
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Collection
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
+
+#: XCom key of the link to the vendor's page of a job.
+LINK_KEY = "job_link"
+
+
+class JobWatch:
+    """Looks at one job from a worker, and logs what is new about it.
+
+    :param end_time: when the wait ends, epoch seconds; None leaves the time-out to somebody else.
+    :param until: statuses that end the wait beside the terminal ones.
+    """
+
+    def __init__(
+        self,
+        hook: FineTuningHook,
+        job_id: str,
+        log: logging.Logger,
+        *,
+        end_time: float | None,
+        on_paused: OnPaused = "wait",
+        until: Collection[str] = (),
+        unseen: Unseen | None = None,
+    ) -> None:
+        self.hook = hook
+        self.job_id = job_id
+        self.log = log
+        self.end_time = end_time
+        self.on_paused = on_paused
+        self.until = until
+        self.unseen = unseen or Unseen()
+        self.told: set[str] = set()
+        self.out_of_contact = False
+
+    def look(self) -> tuple[Job | None, Decision]:
+        """Return the job as it is now and what that means. While the endpoint cannot be reached: no job, wait.
+
+        :raises RequestRefused: the endpoint does not know the job, or refuses the key.
+        """
+        from airflow_provider_finetune.hooks.fine_tuning import explained
+
+        try:
+            with explained(f"retrieve fine-tuning job {self.job_id}"):
+                job = Job.from_api(self.hook.retrieve_job(self.job_id).to_dict(warnings=False))
+            self.log_events()
+        except EndpointUnreachable as error:
+            if not self.out_of_contact:
+                self.log.warning("%s Waiting through it.", error)
+            self.out_of_contact = True
+            if self.end_time is not None and time.time() >= self.end_time:
+                return None, Decision(Kind.TIMEOUT, f"{error} The time to wait for the job is over; it was not cancelled.")
+            return None, Decision(Kind.WAIT)
+        if self.out_of_contact:
+            self.log.info("The endpoint answers again.")
+        self.out_of_contact = False
+        if job.status not in self.told:
+            self.told.add(job.status)
+            known = "" if job.status in KNOWN else " - a status this version does not know; waiting on"
+            self.log.info("Fine-tuning job %s is %s%s", job.id, job.status, known)
+        return job, decide(
+            job, now=time.time(), end_time=self.end_time, on_paused=self.on_paused, until=self.until
+        )
+
+    def log_events(self) -> None:
+        """Log the events that have happened since the last time."""
+        from airflow_provider_finetune.hooks.fine_tuning import explained
+
+        unseen = Unseen(self.unseen.last_id, self.unseen.last_created_at)
+        try:
+            with explained(f"list the events of fine-tuning job {self.job_id}"):
+                events = self.hook.list_events(self.job_id, unseen=unseen)
+        except RequestRefused as error:  # a compatible server without events can still be waited on
+            self.log.debug("%s", error)
+            return
+        for event in map(Event.from_api, (event.to_dict(warnings=False) for event in events)):
+            self.log.log(event.level, "%s", event.message)
+            self.unseen.last_id, self.unseen.last_created_at = event.id, event.created_at
+
+    def resume(self) -> None:
+        """Ask for the paused job to go on. What came of it, the next look tells."""
+        from airflow_provider_finetune.hooks.fine_tuning import explained
+
+        self.log.info("Fine-tuning job %s is paused; resuming it", self.job_id)
+        try:
+            with explained(f"resume fine-tuning job {self.job_id}"):
+                self.hook.resume_job(self.job_id)
+        except (RequestRefused, EndpointUnreachable) as error:
+            self.log.warning("%s", error)
+
+    def outcome(self, job: Job) -> dict[str, Any]:
+        """Return the outcome of a finished job, its checkpoints fetched.
+
+        :raises EndpointUnreachable: they could not be fetched just now.
+        """
+        from airflow_provider_finetune.hooks.fine_tuning import explained
+
+        try:
+            with explained(f"list the checkpoints of fine-tuning job {self.job_id}"):
+                checkpoints = self.hook.list_checkpoints(self.job_id)
+        except RequestRefused as error:
+            self.log.warning("Going on without checkpoints: %s", error)
+            checkpoints = []
+        return outcome(job, checkpoint_rows(c.to_dict(warnings=False) for c in checkpoints))
+
+
+class JobWaiting:
+    """What operators and sensor share when they wait on a job.
+
+    The class it is mixed into has ``conn_id``, ``poll_interval`` (seconds) and ``deferrable``, and says in
+    :meth:`conclude` what to do once the wait is over.
+    """
+
+    conn_id: str
+    poll_interval: float
+    deferrable: bool
+    on_paused: OnPaused = "wait"
+    cancel_on_kill: bool = False
+    log: logging.Logger
+    defer: Any
+
+    @cached_property
+    def hook(self) -> FineTuningHook:
+        """The hook of the operator's connection."""
+        from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
+
+        return FineTuningHook(conn_id=self.conn_id)
+
+    def watch(
+        self, job_id: str, end_time: float | None, *, until: Collection[str] = (), unseen: Unseen | None = None
+    ) -> JobWatch:
+        """Return a watch on the job, which logs to the task's log."""
+        return JobWatch(
+            self.hook, job_id, self.log, end_time=end_time, on_paused=self.on_paused, until=until, unseen=unseen
+        )
+
+    def wait(self, context: Context, watch: JobWatch) -> Any:
+        """Wait until the watch is over, deferred or polling; return what :meth:`conclude` makes of it."""
+        while True:
+            job, decision = watch.look()
+            if decision.kind is Kind.RESUME:
+                watch.resume()
+            elif decision.kind is not Kind.WAIT:
+                try:
+                    return self.conclude(context, watch, job, decision)
+                except EndpointUnreachable as error:
+                    self.log.warning("%s Waiting through it.", error)
+            if self.deferrable:
+                self.hand_over(watch)
+            time.sleep(self.poll_interval)
+
+    def hand_over(self, watch: JobWatch) -> None:
+        """Defer to the triggerer, freeing the worker."""
+        from airflow_provider_finetune.triggers.job import FineTuningJobTrigger
+
+        assert watch.end_time is not None
+        self.defer(
+            trigger=FineTuningJobTrigger(
+                conn_id=self.conn_id,
+                job_id=watch.job_id,
+                poll_interval=self.poll_interval,
+                end_time=watch.end_time,
+                on_paused=self.on_paused,
+                until=sorted(watch.until),
+                last_event_id=watch.unseen.last_id,
+                last_event_at=watch.unseen.last_created_at,
+                cancel_on_kill=self.cancel_on_kill,
+            ),
+            method_name="execute_complete",
+            # Airflow's own time-out would skip execute_complete; the trigger's deadline comes first.
+            timeout=timedelta(seconds=max(0.0, watch.end_time - time.time()) + self.poll_interval + 60),
+        )
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """Take up the wait where the trigger left it."""
+        if not event or "job_id" not in event:
+            raise FineTuningJobFailed("The trigger sent no event that names a job; clear the task to wait again.")
+        if event.get("event") == "refused":
+            raise RequestRefused(str(event.get("message")))
+        unseen = Unseen(event.get("last_event_id"), int(event.get("last_event_at") or 0))
+        watch = self.watch(event["job_id"], event.get("end_time"), until=self.awaited(), unseen=unseen)
+        return self.wait(context, watch)
+
+    def awaited(self) -> Collection[str]:
+        """Return the statuses that end the wait beside the terminal ones."""
+        return ()
+
+    def conclude(self, context: Context, watch: JobWatch, job: Job | None, decision: Decision) -> Any:
+        """Push what a successful job has to give and return its outcome; raise for every other end.
+
+        :raises FineTuningJobFailed: the job failed, was cancelled, or is paused and should not be.
+        """
+        if decision.kind is Kind.TIMEOUT:
+            raise self.timed_out(decision.reason)
+        assert job is not None
+        if decision.kind is not Kind.SUCCEEDED:
+            raise (FineTuningJobFailed if decision.retry_helps else FineTuningJobFailedForGood)(decision.reason)
+        result = watch.outcome(job)
+        for key in ("fine_tuned_model", "checkpoints", "best_checkpoint"):
+            context["ti"].xcom_push(key=key, value=result[key])
+        best = result["best_checkpoint"]
+        self.log.info(
+            "Fine-tuned model %s; %s checkpoints, the best is %s",
+            job.fine_tuned_model,
+            len(result["checkpoints"]),
+            best and best["model"],
+        )
+        return result
+
+    def timed_out(self, reason: str) -> Exception:
+        """Return the exception for a wait that took too long."""
+        raise NotImplementedError
+
+    def push_link(self, context: Context, job_id: str) -> None:
+        """Make the link to the vendor's page of the job available, where the vendor has one."""
+        if urlsplit(str(self.hook.conn.base_url)).hostname == "api.openai.com":
+            context["ti"].xcom_push(key=LINK_KEY, value=f"https://platform.openai.com/finetune/{job_id}")
+
+
+def required_id(name: str, value: object) -> str:
+    """Return an id that a template or an XCom reference gave.
+
+    :raises InvalidRequest: it gave none.
+    """
+    if not isinstance(value, str) or value.strip() in ("", "None"):
+        raise InvalidRequest(
+            f"{name} is {value!r}: the template or XCom reference gave no id. Check that the task it refers to ran, "
+            "succeeded, and pushes one."
+        )
+    return value.strip()
