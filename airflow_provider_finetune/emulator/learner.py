@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 FEATURES = 2**14
-BASE_LEARNING_RATE = 0.2
+BASE_LEARNING_RATE = 0.4
+INITIAL_SQUARE = 0.003  # keeps the first steps of a large batch from overshooting
 
 
 @cache
@@ -107,7 +108,7 @@ class Learner:
         slope = batch.values.T @ gradient
         squares = self._squares[batch.columns] + slope * slope
         self._squares[batch.columns] = squares
-        self._weights[batch.columns] -= self._rate * slope / np.sqrt(squares + 1e-8)
+        self._weights[batch.columns] -= self._rate * slope / np.sqrt(squares + INITIAL_SQUARE)
 
     def snapshot(self) -> Model:
         """The model as it is now; later steps do not change it."""

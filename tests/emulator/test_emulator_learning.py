@@ -98,18 +98,25 @@ def test_the_last_three_epochs_stay_as_checkpoints_and_the_last_is_the_model(cli
     assert not any("ckpt-step-2" in name for name in known)
 
 
-def test_each_checkpoint_answers_as_well_as_its_metrics_say(client, create, until, ask, animals):
-    # Steps so large that the early ones overshoot: the checkpoints differ in what they know.
-    job = until(create(animals, animals, seed=1, method=supervised(n_epochs=3, batch_size=16)).id, "succeeded")
-    said = {}
+def test_each_checkpoint_answers_as_well_as_its_metrics_say(client, create, until, ask):
+    # Hard enough to need more than one epoch.
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"item {i} of shelf {i % 7}"},
+                {"role": "assistant", "content": f"box {i % 12}"},
+            ]
+        }
+        for i in range(40)
+    ]
+    job = until(create(rows, rows, seed=1, method=supervised(n_epochs=3, batch_size=4)).id, "succeeded")
+    asked = {}
     for checkpoint in client.fine_tuning.jobs.checkpoints.list(job.id):
-        right = [
-            ask(checkpoint.fine_tuned_model_checkpoint, row["messages"][0]["content"]) == row["messages"][1]["content"]
-            for row in animals
-        ]
-        said[checkpoint.step_number] = sum(right) / len(right)
-        assert said[checkpoint.step_number] == pytest.approx(checkpoint.metrics.full_valid_mean_token_accuracy)
-    assert said[1] < said[3] == 1
+        model, said = checkpoint.fine_tuned_model_checkpoint, checkpoint.metrics.full_valid_mean_token_accuracy
+        right = [ask(model, row["messages"][0]["content"]) == row["messages"][1]["content"] for row in rows]
+        asked[checkpoint.step_number] = sum(right) / len(right)
+        assert asked[checkpoint.step_number] == pytest.approx(said)
+    assert asked[10] < asked[20] < asked[30]
 
 
 def test_the_result_file_holds_every_step_and_arrives_base64_encoded(client, create, until, animals):
