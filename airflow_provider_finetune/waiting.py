@@ -77,7 +77,9 @@ class JobWatch:
                 self.log.warning("%s Waiting through it.", error)
             self.out_of_contact = True
             if self.end_time is not None and time.time() >= self.end_time:
-                return None, Decision(Kind.TIMEOUT, f"{error} The time to wait for the job is over; it was not cancelled.")
+                return None, Decision(
+                    Kind.TIMEOUT, f"{error} The time to wait for the job is over; it was not cancelled."
+                )
             return None, Decision(Kind.WAIT)
         if self.out_of_contact:
             self.log.info("The endpoint answers again.")
@@ -86,9 +88,7 @@ class JobWatch:
             self.told.add(job.status)
             known = "" if job.status in KNOWN else " - a status this version does not know; waiting on"
             self.log.info("Fine-tuning job %s is %s%s", job.id, job.status, known)
-        return job, decide(
-            job, now=time.time(), end_time=self.end_time, on_paused=self.on_paused, until=self.until
-        )
+        return job, decide(job, now=time.time(), end_time=self.end_time, on_paused=self.on_paused, until=self.until)
 
     def log_events(self) -> None:
         """Log the events that have happened since the last time."""
@@ -132,6 +132,10 @@ class JobWatch:
         return outcome(job, checkpoint_rows(c.to_dict(warnings=False) for c in checkpoints))
 
 
+class NotYet(Exception):
+    """Says that there is nothing to conclude yet, and the wait goes on."""
+
+
 class JobWaiting:
     """What operators and sensor share when they wait on a job.
 
@@ -144,8 +148,12 @@ class JobWaiting:
     deferrable: bool
     on_paused: OnPaused = "wait"
     cancel_on_kill: bool = False
-    log: logging.Logger
     defer: Any
+
+    if TYPE_CHECKING:
+
+        @property
+        def log(self) -> Any: ...
 
     @cached_property
     def hook(self) -> FineTuningHook:
@@ -171,8 +179,12 @@ class JobWaiting:
             elif decision.kind is not Kind.WAIT:
                 try:
                     return self.conclude(context, watch, job, decision)
+                except NotYet as not_yet:
+                    self.log.info("%s", not_yet)
                 except EndpointUnreachable as error:
                     self.log.warning("%s Waiting through it.", error)
+                    if watch.end_time is not None:  # the job is over; only its checkpoints are still to be had
+                        watch.end_time = max(watch.end_time, time.time() + 2 * self.poll_interval)
             if self.deferrable:
                 self.hand_over(watch)
             time.sleep(self.poll_interval)

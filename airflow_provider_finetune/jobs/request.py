@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from airflow_provider_finetune.jobs.identity import check_user_metadata
+
 Auto = Literal["auto"]
 MISPLACED_IN_METHOD = frozenset(
     {"hyperparameters", "seed", "suffix", "metadata", "n_epochs", "batch_size", "learning_rate_multiplier"}
@@ -165,6 +167,30 @@ def check_request(fields: Mapping[str, Any]) -> JobRequest:
         return JobRequest.model_validate({key: value for key, value in fields.items() if value is not None})
     except ValidationError as e:
         raise ValueError(explain(e)) from None
+
+
+def check_literals(fields: Mapping[str, Any]) -> None:
+    """Check what is known while the DAG is parsed; what a template or an XCom reference gives is checked when it runs.
+
+    :param fields: the fields of :class:`JobRequest`.
+    :raises ValueError: as :func:`check_request`.
+    """
+    known = {name: value for name, value in fields.items() if not is_templated(value)}
+    # Their absence would be an error, and they are not absent.
+    templated = {name: "templated" for name in fields.keys() - known.keys() if name.endswith(("model", "_file"))}
+    check_user_metadata(known.get("metadata"))
+    check_request(known | templated)
+
+
+def is_templated(value: object) -> bool:
+    """Return whether the value, or something inside it, is known only when the task runs."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    if isinstance(value, Mapping):
+        return any(map(is_templated, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(is_templated, value))
+    return not isinstance(value, (int, float, BaseModel, type(None)))
 
 
 def explain(error: ValidationError) -> str:

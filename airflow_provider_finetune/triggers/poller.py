@@ -36,7 +36,7 @@ _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = Weak
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a wait hears: the job's new state, new events, trouble with the endpoint, or a refusal that ends the wait."""
+    """What a wait hears: a new state, new events, trouble with the endpoint, or a refusal that ends it."""
 
     job: Job | None = None
     events: tuple[Event, ...] = ()
@@ -315,7 +315,9 @@ def _unusable(error: Exception) -> Fault:
     from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
     wrong = isinstance(error, (AirflowNotFoundException, RequestRefused))
-    return Fault(FaultKind.REFUSED, message=str(error)) if wrong else Fault(FaultKind.LOST, message=type(error).__name__)
+    return (
+        Fault(FaultKind.REFUSED, message=str(error)) if wrong else Fault(FaultKind.LOST, message=type(error).__name__)
+    )
 
 
 def _jobs(items: Iterable[Any]) -> list[Job]:

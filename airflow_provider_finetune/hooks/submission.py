@@ -1,0 +1,131 @@
+"""Carries out the submission protocol: turns its actions into calls of the API and of Airflow's task state store."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import openai
+
+from airflow_provider_finetune.exceptions import RequestRefused, SubmissionUnsettled
+from airflow_provider_finetune.hooks.fine_tuning import error_for, fault_of
+from airflow_provider_finetune.jobs import submission as protocol
+from airflow_provider_finetune.jobs.fault import Fault
+from airflow_provider_finetune.jobs.identity import SUBMISSION_KEY
+from airflow_provider_finetune.jobs.job import Job
+from airflow_provider_finetune.jobs.status import TERMINAL
+
+if TYPE_CHECKING:
+    import logging
+
+    from airflow_provider_finetune.exceptions import FineTuningError
+    from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
+
+STORE_KEY = "fine_tuning_job"
+
+
+class JobSubmission:
+    """Brings one request to exactly one job.
+
+    :param hook: the endpoint.
+    :param body: arguments of ``jobs.create``, our metadata among them.
+    :param attempt: who asks.
+    :param store: Airflow's task state store (3.3 and later), or None.
+    """
+
+    def __init__(
+        self,
+        hook: FineTuningHook,
+        body: dict[str, Any],
+        attempt: protocol.Attempt,
+        store: Any | None,
+        log: logging.Logger,
+    ) -> None:
+        self.hook = hook
+        self.body = body
+        self.attempt = attempt
+        self.store = store
+        self.log = log
+        #: Set when a person has killed the task: nothing is created from then on.
+        self.killed = False
+
+    def run(self) -> protocol.Submitted:
+        """Return the one job of the submission.
+
+        :raises RequestRefused: the endpoint refused, or ``if_exists`` is ``"fail"`` and there is a job.
+        :raises EndpointUnreachable: nothing was created; another try may.
+        :raises SubmissionUnsettled: something may have been created; another try finds out.
+        """
+        steps = protocol.submit(self.attempt, time.monotonic)
+        answer: object = None
+        try:
+            while True:
+                answer = self._carry_out(steps.send(answer))
+        except StopIteration as stop:
+            submitted: protocol.Submitted = stop.value
+            return submitted
+        except protocol.SubmissionFault as fault:
+            raise _error(fault) from None
+
+    def _carry_out(self, action: protocol.Action) -> object:
+        match action:
+            case protocol.Recall():
+                return self.store.get(STORE_KEY) if self.store is not None else None
+            case protocol.Remember(record):
+                if self.store is not None:
+                    self.store.set(STORE_KEY, record)
+            case protocol.Note(message, warning):
+                (self.log.warning if warning else self.log.info)("%s", message)
+            case protocol.Sleep(seconds):
+                time.sleep(seconds)
+            case _:
+                return self._ask(action)
+        return None
+
+    def _ask(self, action: protocol.Search | protocol.Retrieve | protocol.Create | protocol.Cancel) -> object:
+        try:
+            match action:
+                case protocol.Search():
+                    found = self.hook.list_jobs({SUBMISSION_KEY: self.attempt.submission})
+                    return [Job.from_api(job.to_dict(warnings=False)) for job in found]
+                case protocol.Retrieve(job_id):
+                    return _job(self.hook.retrieve_job(job_id))
+                case protocol.Create():
+                    if self.killed:
+                        raise SubmissionUnsettled("The task was killed before it created a job.")
+                    return _job(self.hook.create_job(**self.body))
+                case protocol.Cancel(job_id):
+                    return self._cancel(job_id)
+        except openai.APIError as error:
+            return fault_of(error)
+
+    def _cancel(self, job_id: str) -> Job | Fault:
+        """Cancel a job; whatever the answer, the job's status tells what came of it."""
+        fault: Fault | None = None
+        try:
+            self.hook.cancel_job(job_id)
+        except openai.APIError as error:
+            fault = fault_of(error)
+        job = _job(self.hook.retrieve_job(job_id))
+        return fault if fault is not None and job.status not in TERMINAL else job
+
+    def cancel_unfinished(self) -> None:
+        """Cancel what this submission has created and nobody has taken, as far as the endpoint shows it by now."""
+        self.killed = True
+        for job in self.hook.list_jobs({SUBMISSION_KEY: self.attempt.submission}):
+            if job.status not in TERMINAL:
+                self.log.warning("Cancelling fine-tuning job %s: the task was killed while creating it", job.id)
+                self.hook.cancel_job(job.id)
+
+
+def _job(answer: Any) -> Job:
+    return Job.from_api(answer.to_dict(warnings=False))
+
+
+def _error(failed: protocol.SubmissionFault) -> FineTuningError:
+    if failed.unsettled:
+        why = failed.fault.explain(failed.doing) if failed.fault else f"Could not {failed.doing}."
+        return SubmissionUnsettled(
+            f"{why} A job may exist all the same: another try of this task looks for it first, and does not pay twice."
+        )
+    return RequestRefused(failed.doing) if failed.fault is None else error_for(failed.fault, failed.doing)
