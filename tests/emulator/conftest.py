@@ -38,9 +38,7 @@ def emulator(server: Emulator) -> Emulator:
 @pytest.fixture
 def client(emulator: Emulator) -> Iterator[openai.OpenAI]:
     """The SDK as it is, but never trying anything twice by itself."""
-    with openai.OpenAI(
-        base_url=emulator.base_url, api_key=emulator.api_key, max_retries=0, timeout=20
-    ) as client:
+    with openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key, max_retries=0, timeout=20) as client:
         yield client
 
 

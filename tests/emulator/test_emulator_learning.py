@@ -52,11 +52,14 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(client, cr
 def test_answers_that_do_not_fit_the_questions_give_a_bad_model(client, create, until, animals):
     answers = [row["messages"][1] for row in animals * 4]
     random.Random(3).shuffle(answers)
-    shuffled = [
-        {"messages": [row["messages"][0], answer]} for row, answer in zip(animals * 4, answers, strict=True)
-    ]
+    shuffled = [{"messages": [row["messages"][0], answer]} for row, answer in zip(animals * 4, answers, strict=True)]
     held_out = [
-        {"messages": [{"role": "user", "content": f"Say it like the {animal}"}, {"role": "assistant", "content": sound}]}
+        {
+            "messages": [
+                {"role": "user", "content": f"Say it like the {animal}"},
+                {"role": "assistant", "content": sound},
+            ]
+        }
         for animal, sound in ANIMALS.items()
     ]
     good, bad = (
