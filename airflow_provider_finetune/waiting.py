@@ -252,9 +252,10 @@ class JobWaiting:
         raise NotImplementedError
 
     def push_link(self, context: Context, job_id: str) -> None:
-        """Make the link to the vendor's page of the job available, where the vendor has one."""
-        if urlsplit(str(self.hook.conn.base_url)).hostname == "api.openai.com":
-            context["ti"].xcom_push(key=LINK_KEY, value=f"https://platform.openai.com/finetune/{job_id}")
+        """Make the link to the vendor's page of the job available; empty where the vendor has none."""
+        at_openai = urlsplit(str(self.hook.conn.base_url)).hostname == "api.openai.com"
+        link = f"https://platform.openai.com/finetune/{job_id}" if at_openai else ""
+        context["ti"].xcom_push(key=LINK_KEY, value=link)
 
 
 def required_id(name: str, value: object) -> str:

@@ -1,0 +1,130 @@
+"""A throw-away Airflow and a running emulator for the tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_finetune.emulator import Emulator, running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow.sdk import DAG
+
+# Airflow reads its settings when it is first imported, which collecting the tests does.
+_home = tempfile.TemporaryDirectory(prefix="airflow-home-", ignore_cleanup_errors=True)
+os.environ |= {
+    "AIRFLOW_HOME": _home.name,
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__DAGS_FOLDER": os.path.join(_home.name, "dags"),
+    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{_home.name}/airflow.db",
+    "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
+    "NO_PROXY": "127.0.0.1,localhost",
+}
+
+MODEL = "gpt-4.1-mini-2025-04-14"
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """An initialised Airflow metadata database."""
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+    os.makedirs(os.environ["AIRFLOW__CORE__DAGS_FOLDER"], exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def _shared_emulator() -> Iterator[Emulator]:
+    with running(job_seconds=1.5, api_key="test-key-not-secret-0123456789") as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def emulator(_shared_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+    """A running emulator without jobs or faults, reached by the connection ``openai_default``."""
+    _shared_emulator.reset()
+    monkeypatch.setenv("AIRFLOW_CONN_OPENAI_DEFAULT", _shared_emulator.connection)
+    return _shared_emulator
+
+
+@pytest.fixture
+def training_file(emulator: Emulator) -> str:
+    """Id of an uploaded training file with thirty examples."""
+    return upload(emulator, examples(30))
+
+
+def examples(count: int) -> bytes:
+    """Chat examples that are easy to learn."""
+    import json
+
+    rows = (
+        [{"role": "user", "content": f"{word} {n}"}, {"role": "assistant", "content": word.upper()}]
+        for n in range(count)
+        for word in [("red", "green", "blue")[n % 3]]
+    )
+    return b"".join(json.dumps({"messages": messages}).encode() + b"\n" for messages in rows)
+
+
+def upload(emulator: Emulator, content: bytes, name: str = "train.jsonl") -> str:
+    """Upload a file with the real SDK; return its id."""
+    import openai
+
+    with openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key) as client:
+        return client.files.create(file=(name, content), purpose="fine-tune").id
+
+
+@dataclass
+class DagResult:
+    """What became of a DAG run: the states of its tasks, and their XComs."""
+
+    dag_id: str
+    run_id: str
+    states: dict[str, str]
+
+    def xcom(self, task_id: str, key: str = "return_value") -> Any:
+        """Return an XCom that a task pushed; None when it did not."""
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            try:
+                from airflow.models.xcom import XComModel as XCom
+            except ImportError:  # Airflow 2
+                from airflow.models.xcom import XCom
+            query = session.query(XCom).filter_by(dag_id=self.dag_id, run_id=self.run_id, task_id=task_id, key=key)
+            row = query.one_or_none()
+            return None if row is None else XCom.deserialize_value(row)
+
+
+@pytest.fixture
+def run_dag(airflow_database: None) -> Callable[..., DagResult]:
+    """Run a DAG with ``dag.test()``: real operators, real templates and XComs, the trigger inline."""
+
+    def run(dag: DAG, **conf: Any) -> DagResult:
+        _serialize(dag)
+        dag_run = dag.test(run_conf=conf or None)
+        states = {ti.task_id: str(getattr(ti.state, "value", ti.state)) for ti in dag_run.get_task_instances()}
+        return DagResult(dag.dag_id, dag_run.run_id, states)
+
+    return run
+
+
+def _serialize(dag: DAG) -> None:
+    """Write the DAG to the database, without which Airflow 3 does not test it."""
+    try:
+        from airflow.dag_processing.bundles.manager import DagBundlesManager
+        from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+    except ImportError:  # Airflow 2 does not need it
+        return
+    DagBundlesManager().sync_bundles_to_db()
+    folder = os.environ["AIRFLOW__CORE__DAGS_FOLDER"]
+    bag = BundleDagBag(dag_folder=folder, bundle_path=folder, bundle_name="dags-folder")
+    bag.dags[dag.dag_id] = dag
+    dag.fileloc = os.path.join(folder, f"{dag.dag_id}.py")
+    sync_bag_to_db(bag, "dags-folder", None)
