@@ -1,0 +1,29 @@
+"""The rules of a dataset: which formats there are, what is wrong with a file, what training on it costs.
+
+Pure Python without Airflow, SDK or network::
+
+    from airflow_provider_finetune.datasets import check
+
+    report = check("train.jsonl", method="supervised")
+    print(report.text())
+"""
+
+from airflow_provider_finetune.datasets.formats import Method
+from airflow_provider_finetune.datasets.problem import ErrorKind, Problem, WarningKind
+from airflow_provider_finetune.datasets.report import DatasetReport, FileReport
+from airflow_provider_finetune.datasets.tokens import EncodingUnavailable, Tokens
+from airflow_provider_finetune.datasets.validation import DatasetChecker, Limits, check
+
+__all__ = [
+    "DatasetChecker",
+    "DatasetReport",
+    "EncodingUnavailable",
+    "ErrorKind",
+    "FileReport",
+    "Limits",
+    "Method",
+    "Problem",
+    "Tokens",
+    "WarningKind",
+    "check",
+]

@@ -1,0 +1,130 @@
+"""What can be wrong with a dataset: the place, what was found there, and what is expected."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ErrorKind(StrEnum):
+    """Why a server would refuse the file. The values are stable: pipelines may branch on them."""
+
+    # of the bytes
+    BOM = "bom"
+    NOT_UTF8 = "not_utf8"
+    NUL_BYTE = "nul_byte"
+    LINE_TOO_LONG = "line_too_long"
+    # of the JSON
+    BLANK_LINE = "blank_line"
+    TRUNCATED_LINE = "truncated_line"
+    NOT_JSON = "not_json"
+    NOT_FINITE = "not_finite"
+    DUPLICATE_KEY = "duplicate_key"
+    LONE_SURROGATE = "lone_surrogate"
+    TOO_DEEP = "too_deep"
+    HUGE_NUMBER = "huge_number"
+    NOT_OBJECT = "not_object"
+    # of the example
+    WRONG_FORMAT = "wrong_format"
+    MISSING_FIELD = "missing_field"
+    UNKNOWN_FIELD = "unknown_field"
+    WRONG_TYPE = "wrong_type"
+    BAD_VALUE = "bad_value"
+    EMPTY_MESSAGES = "empty_messages"
+    UNKNOWN_ROLE = "unknown_role"
+    MISSING_CONTENT = "missing_content"
+    UNKNOWN_PART = "unknown_part"
+    MISPLACED_IMAGE = "misplaced_image"
+    TOO_MANY_IMAGES = "too_many_images"
+    BAD_WEIGHT = "bad_weight"
+    BAD_NAME = "bad_name"
+    BAD_TOOL_NAME = "bad_tool_name"
+    ARGUMENTS_NOT_JSON = "arguments_not_json"
+    RESULT_WITHOUT_CALL = "result_without_call"
+    NO_ASSISTANT = "no_assistant"
+    LAST_TURN = "last_turn"
+    # of the file
+    TOO_FEW_EXAMPLES = "too_few_examples"
+    NO_VALIDATION_FILE = "no_validation_file"
+
+
+class WarningKind(StrEnum):
+    """What a server accepts and a person should look at."""
+
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    OVERLAP = "overlap"
+    ALL_WEIGHTS_ZERO = "all_weights_zero"
+    LONG_EXAMPLE = "long_example"
+    IMBALANCE = "imbalance"
+    IGNORED_FIELD = "ignored_field"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something wrong inside one example, wherever the example is.
+
+    :ivar kind: a value of :class:`ErrorKind` or :class:`WarningKind`.
+    :ivar path: where in the line, as ``messages[2].role``; None when it is the line as a whole.
+    :ivar found: never training text: a type, a length, or a short structural token such as a role.
+    """
+
+    kind: str
+    path: str | None
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        subject = f"{self.path} is {self.found}" if self.path else self.found
+        return f"{subject}; expected {self.expected}"
+
+    def at(self, file: str, line: int | None) -> Problem:
+        """Return the fault with its place.
+
+        :param line: from 1; None for the file as a whole.
+        """
+        return Problem(self.kind, file, line, self.path, self.found, self.expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A fault at its place: ``train.jsonl line 17: messages[2].role is "asistant"; expected one of …``."""
+
+    kind: str
+    file: str
+    line: int | None
+    path: str | None
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file} line {self.line}"
+        return f"{place}: {Fault(self.kind, self.path, self.found, self.expected)}"
+
+
+def quoted(token: str, most: int = 20) -> str:
+    """Return a structural token (a role, a key, a tool's name) as a JSON string.
+
+    :param most: characters. What is longer, or reads like a sentence, may be text in the wrong place: only its length
+        is told.
+    """
+    if len(token) > most or len(token.split()) > 3:
+        return f"a string of {len(token)} characters"
+    return json.dumps(token, ensure_ascii=not token.isprintable())
+
+
+def type_of(value: object) -> str:
+    """Return what a JSON value is, in words, without saying what it holds."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string" if value else "an empty string"
+        case list():
+            return "a list" if value else "an empty list"
+    return "an object"
