@@ -15,121 +15,20 @@ from airflow_provider_finetune.exceptions import (
     InvalidRequest,
     RequestRefused,
 )
-from airflow_provider_finetune.jobs.checkpoints import checkpoint_rows
-from airflow_provider_finetune.jobs.events import Event, Unseen
-from airflow_provider_finetune.jobs.job import Job
-from airflow_provider_finetune.jobs.outcome import outcome
-from airflow_provider_finetune.jobs.status import KNOWN, Decision, Kind, OnPaused, decide
+from airflow_provider_finetune.jobs.status import Decision, Kind, OnPaused
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Collection
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
+    from airflow_provider_finetune.hooks.watch import JobWatch
+    from airflow_provider_finetune.jobs.events import Unseen
+    from airflow_provider_finetune.jobs.job import Job
 
 #: XCom key of the link to the vendor's page of a job.
 LINK_KEY = "job_link"
-
-
-class JobWatch:
-    """Looks at one job from a worker, and logs what is new about it.
-
-    :param end_time: when the wait ends, epoch seconds; None leaves the time-out to somebody else.
-    :param until: statuses that end the wait beside the terminal ones.
-    """
-
-    def __init__(
-        self,
-        hook: FineTuningHook,
-        job_id: str,
-        log: logging.Logger,
-        *,
-        end_time: float | None,
-        on_paused: OnPaused = "wait",
-        until: Collection[str] = (),
-        unseen: Unseen | None = None,
-    ) -> None:
-        self.hook = hook
-        self.job_id = job_id
-        self.log = log
-        self.end_time = end_time
-        self.on_paused = on_paused
-        self.until = until
-        self.unseen = unseen or Unseen()
-        self.told: set[str] = set()
-        self.out_of_contact = False
-
-    def look(self) -> tuple[Job | None, Decision]:
-        """Return the job as it is now and what that means. While the endpoint cannot be reached: no job, wait.
-
-        :raises RequestRefused: the endpoint does not know the job, or refuses the key.
-        """
-        from airflow_provider_finetune.hooks.fine_tuning import explained
-
-        try:
-            with explained(f"retrieve fine-tuning job {self.job_id}"):
-                job = Job.from_api(self.hook.retrieve_job(self.job_id).to_dict(warnings=False))
-            self.log_events()
-        except EndpointUnreachable as error:
-            if not self.out_of_contact:
-                self.log.warning("%s Waiting through it.", error)
-            self.out_of_contact = True
-            if self.end_time is not None and time.time() >= self.end_time:
-                return None, Decision(
-                    Kind.TIMEOUT, f"{error} The time to wait for the job is over; it was not cancelled."
-                )
-            return None, Decision(Kind.WAIT)
-        if self.out_of_contact:
-            self.log.info("The endpoint answers again.")
-        self.out_of_contact = False
-        if job.status not in self.told:
-            self.told.add(job.status)
-            known = "" if job.status in KNOWN else " - a status this version does not know; waiting on"
-            self.log.info("Fine-tuning job %s is %s%s", job.id, job.status, known)
-        return job, decide(job, now=time.time(), end_time=self.end_time, on_paused=self.on_paused, until=self.until)
-
-    def log_events(self) -> None:
-        """Log the events that have happened since the last time."""
-        from airflow_provider_finetune.hooks.fine_tuning import explained
-
-        unseen = Unseen(self.unseen.last_id, self.unseen.last_created_at)
-        try:
-            with explained(f"list the events of fine-tuning job {self.job_id}"):
-                events = self.hook.list_events(self.job_id, unseen=unseen)
-        except RequestRefused as error:  # a compatible server without events can still be waited on
-            self.log.debug("%s", error)
-            return
-        for event in map(Event.from_api, (event.to_dict(warnings=False) for event in events)):
-            self.log.log(event.level, "%s", event.message)
-            self.unseen.last_id, self.unseen.last_created_at = event.id, event.created_at
-
-    def resume(self) -> None:
-        """Ask for the paused job to go on. What came of it, the next look tells."""
-        from airflow_provider_finetune.hooks.fine_tuning import explained
-
-        self.log.info("Fine-tuning job %s is paused; resuming it", self.job_id)
-        try:
-            with explained(f"resume fine-tuning job {self.job_id}"):
-                self.hook.resume_job(self.job_id)
-        except (RequestRefused, EndpointUnreachable) as error:
-            self.log.warning("%s", error)
-
-    def outcome(self, job: Job) -> dict[str, Any]:
-        """Return the outcome of a finished job, its checkpoints fetched.
-
-        :raises EndpointUnreachable: they could not be fetched just now.
-        """
-        from airflow_provider_finetune.hooks.fine_tuning import explained
-
-        try:
-            with explained(f"list the checkpoints of fine-tuning job {self.job_id}"):
-                checkpoints = self.hook.list_checkpoints(self.job_id)
-        except RequestRefused as error:
-            self.log.warning("Going on without checkpoints: %s", error)
-            checkpoints = []
-        return outcome(job, checkpoint_rows(c.to_dict(warnings=False) for c in checkpoints))
 
 
 class NotYet(Exception):
@@ -166,6 +65,8 @@ class JobWaiting:
         self, job_id: str, end_time: float | None, *, until: Collection[str] = (), unseen: Unseen | None = None
     ) -> JobWatch:
         """Return a watch on the job, which logs to the task's log."""
+        from airflow_provider_finetune.hooks.watch import JobWatch
+
         return JobWatch(
             self.hook, job_id, self.log, end_time=end_time, on_paused=self.on_paused, until=until, unseen=unseen
         )
@@ -217,6 +118,8 @@ class JobWaiting:
             raise FineTuningJobFailed("The trigger sent no event that names a job; clear the task to wait again.")
         if event.get("event") == "refused":
             raise RequestRefused(str(event.get("message")))
+        from airflow_provider_finetune.jobs.events import Unseen
+
         unseen = Unseen(event.get("last_event_id"), int(event.get("last_event_at") or 0))
         watch = self.watch(event["job_id"], event.get("end_time"), until=self.awaited(), unseen=unseen)
         return self.wait(context, watch)

@@ -10,7 +10,6 @@ import openai
 from airflow_provider_finetune.exceptions import RequestRefused, SubmissionUnsettled
 from airflow_provider_finetune.hooks.fine_tuning import error_for, fault_of
 from airflow_provider_finetune.jobs import submission as protocol
-from airflow_provider_finetune.jobs.fault import Fault
 from airflow_provider_finetune.jobs.identity import SUBMISSION_KEY
 from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.status import TERMINAL
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_finetune.exceptions import FineTuningError
     from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
+    from airflow_provider_finetune.jobs.fault import Fault
 
 STORE_KEY = "fine_tuning_job"
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.jobs.fault import Fault, FaultKind
-from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.status import TERMINAL
+
+if TYPE_CHECKING:
+    from airflow_provider_finetune.jobs.job import Job
 
 PAGE = 100
 #: Jobs due within this share of their interval are looked at together: one page costs as much as one job.

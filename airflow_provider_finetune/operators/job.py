@@ -21,10 +21,9 @@ from airflow_provider_finetune.jobs.goal import Goal, Step, next_step, worth_wak
 from airflow_provider_finetune.jobs.identity import Submission, check_user_metadata
 from airflow_provider_finetune.jobs.model import WARN_DAYS, days_left
 from airflow_provider_finetune.jobs.request import JobRequest, check_literals, check_request, method_body
-from airflow_provider_finetune.jobs.status import Decision, Kind
-from airflow_provider_finetune.jobs.submission import Attempt, IfExists
+from airflow_provider_finetune.jobs.status import Kind
 from airflow_provider_finetune.links import FineTuningJobLink
-from airflow_provider_finetune.waiting import JobWaiting, JobWatch, NotYet, required_id
+from airflow_provider_finetune.waiting import JobWaiting, NotYet, required_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -32,7 +31,10 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_finetune.hooks.submission import JobSubmission
+    from airflow_provider_finetune.hooks.watch import JobWatch
     from airflow_provider_finetune.jobs.job import Job
+    from airflow_provider_finetune.jobs.status import Decision
+    from airflow_provider_finetune.jobs.submission import IfExists
 
 #: States of a task instance that only a person gives to a task that is running.
 _SET_BY_A_PERSON = frozenset({"failed", "success", "skipped", "restarting", "removed"})
@@ -165,6 +167,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
 
     def _prepare(self, context: Context, request: JobRequest, started: float) -> JobSubmission:
         from airflow_provider_finetune.hooks.submission import JobSubmission
+        from airflow_provider_finetune.jobs.submission import Attempt
 
         ti = context["ti"]
         # Clearing a task raises max_tries by the number of tries so far; retries leave it alone.

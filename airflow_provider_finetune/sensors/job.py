@@ -12,16 +12,18 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_finetune.exceptions import EndpointUnreachable, FineTuningError
-from airflow_provider_finetune.jobs.events import Unseen
 from airflow_provider_finetune.jobs.status import Kind, OnPaused
 from airflow_provider_finetune.links import FineTuningJobLink
-from airflow_provider_finetune.waiting import JobWaiting, JobWatch, required_id
+from airflow_provider_finetune.waiting import JobWaiting, required_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.sdk import PokeReturnValue
+
+    from airflow_provider_finetune.hooks.watch import JobWatch
+    from airflow_provider_finetune.jobs.events import Unseen
 
 _CURSOR = "fine_tuning_last_event"
 
@@ -122,6 +124,8 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
 
     def _recall_cursor(self, context: Context) -> Unseen:
         """Return where the log of events stands: a rescheduled poke is a new process."""
+        from airflow_provider_finetune.jobs.events import Unseen
+
         if not self.reschedule:
             return Unseen()
         store: Any = context.get("task_state_store")
