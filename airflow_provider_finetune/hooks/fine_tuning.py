@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import openai
 from airflow.providers.openai.hooks.openai import OpenAIHook
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 PAGE = 100
+#: What a call of the SDK raises when the endpoint refuses, fails, or does not speak the protocol.
+SDK_ERRORS = (openai.APIError, json.JSONDecodeError)
 
 
 class FineTuningHook(OpenAIHook):
@@ -125,7 +128,7 @@ class FineTuningHook(OpenAIHook):
         found: dict[str, FineTuningJobEvent] = {}
         for page in self.conn.fine_tuning.jobs.list_events(job_id, limit=PAGE).iter_pages():
             _grow(found, page.data)
-            if not unseen.add(event.to_dict(warnings=False) for event in page.data):
+            if not unseen.add(map(payload, page.data)):
                 break
         return [found[event.id] for event in unseen.in_order()]
 
@@ -137,7 +140,7 @@ class FineTuningHook(OpenAIHook):
             first = await client.fine_tuning.jobs.list_events(job_id, limit=PAGE)
             async for page in first.iter_pages():
                 _grow(found, page.data)
-                if not unseen.add(event.to_dict(warnings=False) for event in page.data):
+                if not unseen.add(map(payload, page.data)):
                     break
         return [found[event.id] for event in unseen.in_order()]
 
@@ -276,11 +279,23 @@ class FineTuningHook(OpenAIHook):
             yield client
 
 
-def fault_of(error: openai.APIError) -> Fault:
-    """Return what an exception of the SDK means for the request behind it."""
+def fault_of(error: Exception) -> Fault:
+    """Return what one of :data:`SDK_ERRORS` means for the request behind it."""
     if isinstance(error, openai.APIStatusError):
         return read_fault(error.status_code, error.body, error.response.headers.get("retry-after"))
-    return read_fault(None, cause=f"{type(error).__name__}: {type(error.__cause__ or error).__name__}")
+    if isinstance(error, openai.APIConnectionError):
+        return read_fault(None, cause=f"{type(error).__name__} ({type(error.__cause__).__name__})")
+    return read_fault(None, cause="the answer is not JSON as the API describes it")
+
+
+def payload(answer: object) -> dict[str, Any]:
+    """Return the JSON object that the SDK read.
+
+    :raises openai.APIError: the answer was none. The SDK hands on whatever a proxy or a wrong base URL answers.
+    """
+    if isinstance(answer, openai.BaseModel):
+        return answer.to_dict(warnings=False)
+    raise openai.APIError("not a JSON object", request=cast("Any", None), body=None)
 
 
 @contextmanager
@@ -293,7 +308,7 @@ def explained(doing: str) -> Iterator[None]:
     """
     try:
         yield
-    except openai.APIError as error:
+    except SDK_ERRORS as error:
         # "from None": the SDK's message may quote the key, and a traceback would print it.
         raise error_for(fault_of(error), doing) from None
 

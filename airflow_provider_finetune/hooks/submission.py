@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import openai
-
 from airflow_provider_finetune.exceptions import RequestRefused, SubmissionUnsettled
-from airflow_provider_finetune.hooks.fine_tuning import error_for, fault_of
+from airflow_provider_finetune.hooks.fine_tuning import SDK_ERRORS, error_for, fault_of, payload
 from airflow_provider_finetune.jobs import submission as protocol
 from airflow_provider_finetune.jobs.identity import SUBMISSION_KEY
 from airflow_provider_finetune.jobs.job import Job
@@ -87,7 +85,7 @@ class JobSubmission:
             match action:
                 case protocol.Search():
                     found = self.hook.list_jobs({SUBMISSION_KEY: self.attempt.submission})
-                    return [Job.from_api(job.to_dict(warnings=False)) for job in found]
+                    return [_job(job) for job in found]
                 case protocol.Retrieve(job_id):
                     return _job(self.hook.retrieve_job(job_id))
                 case protocol.Create():
@@ -96,7 +94,7 @@ class JobSubmission:
                     return _job(self.hook.create_job(**self.body))
                 case protocol.Cancel(job_id):
                     return self._cancel(job_id)
-        except openai.APIError as error:
+        except SDK_ERRORS as error:
             return fault_of(error)
 
     def _cancel(self, job_id: str) -> Job | Fault:
@@ -104,7 +102,7 @@ class JobSubmission:
         fault: Fault | None = None
         try:
             self.hook.cancel_job(job_id)
-        except openai.APIError as error:
+        except SDK_ERRORS as error:
             fault = fault_of(error)
         job = _job(self.hook.retrieve_job(job_id))
         return fault if fault is not None and job.status not in TERMINAL else job
@@ -119,7 +117,7 @@ class JobSubmission:
 
 
 def _job(answer: Any) -> Job:
-    return Job.from_api(answer.to_dict(warnings=False))
+    return Job.from_api(payload(answer))
 
 
 def _error(failed: protocol.SubmissionFault) -> FineTuningError:

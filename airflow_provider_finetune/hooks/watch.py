@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.exceptions import EndpointUnreachable, RequestRefused
-from airflow_provider_finetune.hooks.fine_tuning import explained
+from airflow_provider_finetune.hooks.fine_tuning import explained, payload
 from airflow_provider_finetune.jobs.checkpoints import checkpoint_rows
 from airflow_provider_finetune.jobs.events import Event, Unseen
 from airflow_provider_finetune.jobs.job import Job
@@ -55,8 +55,7 @@ class JobWatch:
         """
         try:
             with explained(f"retrieve fine-tuning job {self.job_id}"):
-                job = Job.from_api(self.hook.retrieve_job(self.job_id).to_dict(warnings=False))
-            self.log_events()
+                job = Job.from_api(payload(self.hook.retrieve_job(self.job_id)))
         except EndpointUnreachable as error:
             if not self.out_of_contact:
                 self.log.warning("%s Waiting through it.", error)
@@ -69,6 +68,7 @@ class JobWatch:
         if self.out_of_contact:
             self.log.info("The endpoint answers again.")
         self.out_of_contact = False
+        self.log_events()
         if job.status not in self.told:
             self.told.add(job.status)
             known = "" if job.status in KNOWN else " - a status this version does not know; waiting on"
@@ -76,15 +76,15 @@ class JobWatch:
         return job, decide(job, now=time.time(), end_time=self.end_time, on_paused=self.on_paused, until=self.until)
 
     def log_events(self) -> None:
-        """Log the events that have happened since the last time."""
+        """Log the events that have happened since the last time: a courtesy, which no wait depends on."""
         unseen = Unseen(self.unseen.last_id, self.unseen.last_created_at)
         try:
             with explained(f"list the events of fine-tuning job {self.job_id}"):
                 events = self.hook.list_events(self.job_id, unseen=unseen)
-        except RequestRefused as error:  # a compatible server without events can still be waited on
+        except (RequestRefused, EndpointUnreachable) as error:
             self.log.debug("%s", error)
             return
-        for event in map(Event.from_api, (event.to_dict(warnings=False) for event in events)):
+        for event in map(Event.from_api, map(payload, events)):
             self.log.log(event.level, "%s", event.message)
             self.unseen.last_id, self.unseen.last_created_at = event.id, event.created_at
 
@@ -108,4 +108,4 @@ class JobWatch:
         except RequestRefused as error:
             self.log.warning("Going on without checkpoints: %s", error)
             checkpoints = []
-        return outcome(job, checkpoint_rows(c.to_dict(warnings=False) for c in checkpoints))
+        return outcome(job, checkpoint_rows(map(payload, checkpoints)))
