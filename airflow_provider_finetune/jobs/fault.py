@@ -27,7 +27,15 @@ _REMEDIES_BY_STATUS = {
     404: "Check the id, and that the connection's host is the API's whole base URL, such as https://host/v1.",
 }
 _NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "exceeded_quota"})
-_KEY_LIKE = re.compile(r"(?:sk|sess|key|Bearer)[-_ ][^\s'\",;]{6,}", re.IGNORECASE)
+#: Bearer tokens, "key: …", vendors' prefixes, JWTs, and the bare hex or base62 of Azure and others.
+_KEY_LIKE = re.compile(
+    r"""Bearer\s+[^\s'",;]+
+    | \bkey(?:\ provided)?\s*[:=]\s*[^\s'",;]+
+    | \b(?:g?sk|sess|pk|key)[-_][^\s'",;]{6,}
+    | \beyJ[\w-]{8,}(?:\.[\w-]+)*
+    | \b(?:[0-9a-f]{32,}|(?=\w*\d)[0-9a-z]{40,})\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _MAX_MESSAGE = 400
 
 

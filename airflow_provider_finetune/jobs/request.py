@@ -17,9 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from airflow_provider_finetune.jobs.identity import check_user_metadata
 
 Auto = Literal["auto"]
-MISPLACED_IN_METHOD = frozenset(
-    {"hyperparameters", "seed", "suffix", "metadata", "n_epochs", "batch_size", "learning_rate_multiplier"}
-)
+MISPLACED_IN_METHOD = frozenset({"seed", "suffix", "metadata", "n_epochs", "batch_size", "learning_rate_multiplier"})
 
 
 class _Open(BaseModel):
@@ -105,18 +103,31 @@ def method_body(method: object) -> dict[str, Any] | None:
     kind = body.get("type")
     if not isinstance(kind, str) or not kind:
         raise ValueError('method.type is missing; expected "supervised", "dpo" or "reinforcement"')
-    if misplaced := sorted(MISPLACED_IN_METHOD & body.keys()):
-        raise ValueError(
-            f"method.{misplaced[0]} would be ignored by the API: hyperparameters belong into "
-            f"method.{kind}.hyperparameters; seed, suffix and metadata are arguments beside method"
-        )
+    _refuse_misplaced(body, "method", kind)
     if kind in _METHODS:
-        parsed = _METHODS[kind].model_validate(body.get(kind) or {})
-        settings = parsed.model_dump(exclude_none=True)
-        body.pop(kind, None)
+        part = body.pop(kind, None) or {}
+        if isinstance(part, Mapping):
+            _refuse_misplaced(part, f"method.{kind}", kind)
+        try:
+            settings = _METHODS[kind].model_validate(part).model_dump(exclude_none=True)
+        except ValidationError as e:
+            raise ValueError(explain(e, inside=("method", kind))) from None
         if settings:
             body[kind] = settings
     return {key: value for key, value in body.items() if value is not None}
+
+
+def _refuse_misplaced(part: Mapping[str, Any], place: str, kind: str) -> None:
+    # The API ignores what it does not know, and the job would cost what its defaults cost.
+    misplaced = MISPLACED_IN_METHOD & part.keys()
+    if place == "method":
+        misplaced |= {"hyperparameters", *(_METHODS.keys() - {kind})} & part.keys()
+    for name in sorted(misplaced):
+        if part[name] is not None:
+            raise ValueError(
+                f"{place}.{name} would be ignored by the API: hyperparameters belong into "
+                f"method.{kind}.hyperparameters; seed, suffix and metadata are arguments beside method"
+            )
 
 
 class JobRequest(BaseModel):
@@ -193,20 +204,27 @@ def is_templated(value: object) -> bool:
     return not isinstance(value, (int, float, BaseModel, type(None)))
 
 
-def explain(error: ValidationError) -> str:
-    """Return pydantic's findings as one line a field, without repeating long input."""
-    lines: dict[str, list[str]] = {}
+def explain(error: ValidationError, inside: tuple[str, ...] = ()) -> str:
+    """Return pydantic's findings as one line a field, without repeating long input.
+
+    :param inside: where the checked object stands.
+    """
+    messages: dict[str, list[str]] = {}
+    shown: dict[str, str] = {}
     for found in error.errors(include_url=False):
-        place = ".".join(str(part) for part in found["loc"] if part not in ("literal['auto']", "constrained-int"))
-        shown = repr(found["input"]) if isinstance(found["input"], (str, int, float, type(None))) else ""
-        lines.setdefault(_field(place), []).append(f"{found['msg']}{f' (found {shown[:60]})' if shown else ''}")
+        place = ".".join((*inside, *_path(found["loc"])))
+        messages.setdefault(place, []).append(found["msg"].removeprefix("Value error, "))
+        if isinstance(found["input"], (str, int, float)):
+            shown[place] = f" (found {repr(found['input'])[:60]})"
     return "\n".join(
-        f"{place}: {'; or '.join(messages)}" if place else "; ".join(messages) for place, messages in lines.items()
+        f"{place}: {'; or '.join(said)}{shown.get(place, '')}" if place else "; ".join(said)
+        for place, said in messages.items()
     )
 
 
-def _field(place: str) -> str:
-    """Drop pydantic's branch names of a union, which mean nothing to the reader."""
-    return ".".join(
-        part for part in place.split(".") if "[" not in part and part not in ("int", "float", "function-after")
-    )
+def _path(location: tuple[str | int, ...]) -> list[str]:
+    """Drop pydantic's name for the branch of a union, which means nothing to the reader."""
+    path = [str(part) for part in location]
+    if path and (path[-1] in ("int", "float") or path[-1].startswith(("literal[", "constrained-", "[key]"))):
+        path.pop()
+    return path
