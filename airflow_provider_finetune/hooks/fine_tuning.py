@@ -75,22 +75,14 @@ class FineTuningHook(OpenAIHook):
 
         :param metadata: only jobs that carry these pairs. Servers that ignore the filter are checked here.
         """
-        pages = self.conn.fine_tuning.jobs.list(limit=PAGE, **_filter(metadata)).iter_pages()
-        jobs: dict[str, FineTuningJob] = {}
-        for page in pages:
-            if not _grow(jobs, page.data):
-                break
-        return [job for job in jobs.values() if _carries(job, metadata)]
+        first = self.conn.fine_tuning.jobs.list(limit=PAGE, **_filter(metadata))
+        return [job for page in _pages(first) for job in page if _carries(job, metadata)]
 
     async def alist_jobs(self, metadata: Mapping[str, str] | None = None) -> list[FineTuningJob]:
         """Return all jobs, newest first, as :meth:`list_jobs`."""
         async with self._aclient() as client:
             first = await client.fine_tuning.jobs.list(limit=PAGE, **_filter(metadata))
-            jobs: dict[str, FineTuningJob] = {}
-            async for page in first.iter_pages():
-                if not _grow(jobs, page.data):
-                    break
-            return [job for job in jobs.values() if _carries(job, metadata)]
+            return [job async for page in _apages(first) for job in page if _carries(job, metadata)]
 
     def cancel_job(self, job_id: str) -> FineTuningJob:
         """Ask for the job to be cancelled; return the job."""
@@ -126,9 +118,9 @@ class FineTuningHook(OpenAIHook):
         """
         unseen = unseen or Unseen()
         found: dict[str, FineTuningJobEvent] = {}
-        for page in self.conn.fine_tuning.jobs.list_events(job_id, limit=PAGE).iter_pages():
-            _grow(found, page.data)
-            if not unseen.add(map(payload, page.data)):
+        for page in _pages(self.conn.fine_tuning.jobs.list_events(job_id, limit=PAGE)):
+            found |= {event.id: event for event in page}
+            if not unseen.add(map(payload, page)):
                 break
         return [found[event.id] for event in unseen.in_order()]
 
@@ -137,30 +129,22 @@ class FineTuningHook(OpenAIHook):
         unseen = unseen or Unseen()
         found: dict[str, FineTuningJobEvent] = {}
         async with self._aclient() as client:
-            first = await client.fine_tuning.jobs.list_events(job_id, limit=PAGE)
-            async for page in first.iter_pages():
-                _grow(found, page.data)
-                if not unseen.add(map(payload, page.data)):
+            async for page in _apages(await client.fine_tuning.jobs.list_events(job_id, limit=PAGE)):
+                found |= {event.id: event for event in page}
+                if not unseen.add(map(payload, page)):
                     break
         return [found[event.id] for event in unseen.in_order()]
 
     def list_checkpoints(self, job_id: str) -> list[FineTuningJobCheckpoint]:
         """Return all checkpoints of the job, newest first, each once."""
-        found: dict[str, FineTuningJobCheckpoint] = {}
-        for page in self.conn.fine_tuning.jobs.checkpoints.list(job_id, limit=PAGE).iter_pages():
-            if not _grow(found, page.data):
-                break
-        return list(found.values())
+        first = self.conn.fine_tuning.jobs.checkpoints.list(job_id, limit=PAGE)
+        return [checkpoint for page in _pages(first) for checkpoint in page]
 
     async def alist_checkpoints(self, job_id: str) -> list[FineTuningJobCheckpoint]:
         """Return all checkpoints of the job, newest first, each once."""
-        found: dict[str, FineTuningJobCheckpoint] = {}
         async with self._aclient() as client:
             first = await client.fine_tuning.jobs.checkpoints.list(job_id, limit=PAGE)
-            async for page in first.iter_pages():
-                if not _grow(found, page.data):
-                    break
-        return list(found.values())
+            return [checkpoint async for page in _apages(first) for checkpoint in page]
 
     # -- files: https://platform.openai.com/docs/api-reference/files
 
@@ -190,21 +174,12 @@ class FineTuningHook(OpenAIHook):
 
     def list_files(self, purpose: str = "fine-tune") -> list[FileObject]:
         """Return all files of a purpose, newest first."""
-        found: dict[str, FileObject] = {}
-        for page in self.conn.files.list(purpose=purpose).iter_pages():
-            if not _grow(found, page.data):
-                break
-        return list(found.values())
+        return [file for page in _pages(self.conn.files.list(purpose=purpose)) for file in page]
 
     async def alist_files(self, purpose: str = "fine-tune") -> list[FileObject]:
         """Return all files of a purpose, newest first."""
-        found: dict[str, FileObject] = {}
         async with self._aclient() as client:
-            first = await client.files.list(purpose=purpose)
-            async for page in first.iter_pages():
-                if not _grow(found, page.data):
-                    break
-        return list(found.values())
+            return [file async for page in _apages(await client.files.list(purpose=purpose)) for file in page]
 
     def read_file(self, file_id: str) -> bytes:
         """Return the content of a file. Result files that the server answers base64-encoded are decoded."""
@@ -291,10 +266,16 @@ def fault_of(error: Exception) -> Fault:
 def payload(answer: object) -> dict[str, Any]:
     """Return the JSON object that the SDK read.
 
-    :raises openai.APIError: the answer was none. The SDK hands on whatever a proxy or a wrong base URL answers.
+    :raises openai.APIError: the answer was none.
     """
+    found: dict[str, Any] = _read(answer).to_dict(warnings=False)
+    return found
+
+
+def _read(answer: object) -> Any:
+    """Return the answer if it is the API's: the SDK hands on whatever a proxy or a wrong base URL says."""
     if isinstance(answer, openai.BaseModel):
-        return answer.to_dict(warnings=False)
+        return answer
     raise openai.APIError("not a JSON object", request=cast("Any", None), body=None)
 
 
@@ -347,12 +328,28 @@ def _expiry(seconds: int | None) -> dict[str, Any]:
     return {} if seconds is None else {"expires_after": {"anchor": "created_at", "seconds": seconds}}
 
 
-def _grow(found: dict[str, Any], page: list[Any] | None) -> bool:
-    """Add the new items of a page; return whether there were any, since a server may repeat its pages for ever."""
-    before = len(found)
-    for item in page or ():
-        found.setdefault(item.id, item)
-    return len(found) > before
+def _pages(first: Any) -> Iterator[list[Any]]:
+    """Yield what each page brings that is new; end when one brings nothing, for a server may repeat itself."""
+    seen: set[str] = set()
+    for page in _read(first).iter_pages():
+        if not (new := _new(page, seen)):
+            return
+        yield new
+
+
+async def _apages(first: Any) -> AsyncIterator[list[Any]]:
+    """Yield what each page brings that is new, as :func:`_pages`."""
+    seen: set[str] = set()
+    async for page in _read(first).iter_pages():
+        if not (new := _new(page, seen)):
+            return
+        yield new
+
+
+def _new(page: Any, seen: set[str]) -> list[Any]:
+    new = {item.id: item for item in page.data or () if item.id not in seen}
+    seen |= new.keys()
+    return list(new.values())
 
 
 def _decoded(content: bytes) -> bytes:

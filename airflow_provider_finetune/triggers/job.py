@@ -79,6 +79,9 @@ class FineTuningJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait; log the job's events meanwhile; fire once."""
+        yield await self._wait()
+
+    async def _wait(self) -> TriggerEvent:
         from airflow_provider_finetune.triggers.poller import waiting
 
         progress = Progress(self)
@@ -89,11 +92,9 @@ class FineTuningJobTrigger(BaseTrigger):
                     async with asyncio.timeout(max(0.0, self.end_time - time.time())):
                         update = await wait.updates.get()
                 except TimeoutError:
-                    yield self._event("timeout", None, "the time to wait is over")
-                    return
+                    return self._event("timeout", None, "the time to wait is over")
                 if event := self._consider(update, told):
-                    yield event
-                    return
+                    return event
                 await progress.show(update)
 
     def _consider(self, update: Update, told: set[str]) -> TriggerEvent | None:

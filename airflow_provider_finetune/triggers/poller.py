@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import importlib
 import logging
 import random
 import time
@@ -85,8 +86,10 @@ class Poller:
         self.back_off = polling.BackOff()
         self.can_list = True
         self.client: AsyncOpenAI | None = None
+        self.key_has_worked = False
         self.event_turns: deque[Wait] = deque()
         self.changed = asyncio.Event()
+        self.wakes_at = 0.0
         # An empty context: the task must not log into, or hold on to, the trigger that happened to come first.
         self.task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
 
@@ -101,7 +104,8 @@ class Poller:
             watched.due = min(watched.due, time.monotonic() + poll_interval)
             watched.job = None  # the newcomer has heard nothing yet
         self.event_turns.append(wait)
-        self.changed.set()
+        if self.watched[wait.job_id].due < self.wakes_at:
+            self.changed.set()
 
     def remove(self, wait: Wait) -> bool:
         """Let a wait go; return whether it was the last."""
@@ -146,6 +150,7 @@ class Poller:
             if pause <= 0:
                 return
             self.changed.clear()
+            self.wakes_at = now + pause
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self.changed.wait()
@@ -256,49 +261,44 @@ class Poller:
 
     async def _ask_for(self, request: Any) -> Any:
         """Carry out one request within the budget; return the decoded answer, or a fault."""
-        import openai
-
-        from airflow_provider_finetune.hooks.fine_tuning import fault_of
-
         # Only this poller's one task asks, so that nobody else spends what it has waited for.
         await asyncio.sleep(self.budget.wait(time.monotonic()))
         self.budget.spend(time.monotonic())
-        client = None
         try:
             client = self.client or await self._open_client()
+        except Exception as error:  # noqa: BLE001 - sorted out there
+            return _unusable(error)
+        from airflow_provider_finetune.hooks.fine_tuning import SDK_ERRORS, fault_of
+
+        try:
             response = await request(client)
             # The raw answer, undecoded by the SDK: thousands of typed models a minute would cost whole CPU seconds.
             answer = response.http_response.json()
-            if not isinstance(answer, dict):
-                raise ValueError("not an object")
-        except openai.APIError as error:
+        except SDK_ERRORS as error:
             fault = fault_of(error)
-            if fault.status == 401:
-                await self._forget_client()  # the key may have been changed in the connection
+            if fault.status == 401 and self.key_has_worked:
+                # The key may have been changed in the connection since.
+                await self._forget_client()
+                return await self._ask_for(request)
             return fault
-        except ValueError:
+        if not isinstance(answer, dict):
             return Fault(FaultKind.LOST, message="the answer is not JSON as the API describes it")
-        except Exception as error:
-            if client is not None:
-                raise
-            return _unusable(error)
+        self.key_has_worked = True
         if self.back_off.succeeded():
             self._note("The endpoint answers again.")
         return answer
 
     async def _open_client(self) -> AsyncOpenAI:
-        import openai
-
-        from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
-
-        client = await FineTuningHook(conn_id=self.conn_id).aget_conn()
+        # In a thread: importing the SDK takes a second, which the event loop does not have.
+        hooks = await asyncio.to_thread(importlib.import_module, "airflow_provider_finetune.hooks.fine_tuning")
+        client: AsyncOpenAI = await hooks.FineTuningHook(conn_id=self.conn_id).aget_conn()
         # The SDK's default of 600 s would let one hanging request hold up every job.
-        seconds = REQUEST_SECONDS if client.timeout == openai.DEFAULT_TIMEOUT else client.timeout
+        seconds = REQUEST_SECONDS if client.timeout == hooks.openai.DEFAULT_TIMEOUT else client.timeout
         self.client = client.with_options(max_retries=0, timeout=seconds)
         return self.client
 
     async def _forget_client(self) -> None:
-        client, self.client = self.client, None
+        client, self.client, self.key_has_worked = self.client, None, False
         if client is not None:
             await client.close()
 
