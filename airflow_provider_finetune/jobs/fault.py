@@ -30,7 +30,7 @@ _NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "exc
 #: Bearer tokens, "key: …", vendors' prefixes, JWTs, and the bare hex or base62 of Azure and others.
 _KEY_LIKE = re.compile(
     r"""Bearer\s+[^\s'",;]+
-    | \bkey(?:\ provided)?\s*[:=]\s*[^\s'",;]+
+    | key(?:\ provided)?\s*[:=]\s*[^\s'",;]+
     | \b(?:g?sk|sess|pk|key)[-_][^\s'",;]{6,}
     | \beyJ[\w-]{8,}(?:\.[\w-]+)*
     | \b(?:[0-9a-f]{32,}|(?=\w*\d)[0-9a-z]{40,})\b""",

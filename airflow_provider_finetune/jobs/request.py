@@ -198,7 +198,8 @@ def is_templated(value: object) -> bool:
     if isinstance(value, str):
         return "{{" in value or "{%" in value
     if isinstance(value, Mapping):
-        return any(map(is_templated, value.values()))
+        # A grader's {{sample.output_text}} is the API's template, not Airflow's.
+        return any(is_templated(part) for name, part in value.items() if name != "grader")
     if isinstance(value, (list, tuple)):
         return any(map(is_templated, value))
     return not isinstance(value, (int, float, BaseModel, type(None)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +27,7 @@ from airflow_provider_finetune.links import FineTuningJobLink
 from airflow_provider_finetune.waiting import JobWaiting, NotYet, required_id
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -54,7 +55,8 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
     :param validation_file: id of the uploaded validation file (templated); reinforcement needs one.
     :param method: how to train: a model of :mod:`airflow_provider_finetune.jobs.request`, one of the SDK's
         (``openai.types.fine_tuning``), or the API's mapping ``{"type": "supervised", "supervised": {"hyperparameters":
-        {"n_epochs": 3}}}`` (templated). **More epochs cost proportionally more.**
+        {"n_epochs": 3}}}`` (templated, but for its grader, whose braces are the API's). **More epochs cost
+        proportionally more.**
     :param suffix: up to 64 characters for the fine-tuned model's name (templated).
     :param seed: 0 to 2147483647; the same seed and data give about the same model (templated).
     :param metadata: up to 11 pairs of your own, keys up to 64 and values up to 512 characters (templated); 5 more are
@@ -135,6 +137,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         self.list_lag = list_lag
         self.conn_id = conn_id
         check_literals({name: getattr(self, name) for name in JobRequest.model_fields})
+        self.method = _with_grader_as_it_is(self.method)
         self._submission: JobSubmission | None = None
         self._job_id: str | None = None
         self._context: Context | None = None
@@ -230,6 +233,22 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         self.log.warning("The task was killed by a person; cancelling fine-tuning job %s", self._job_id)
         # The interrupted call may hold the hook's client.
         type(self.hook)(conn_id=self.conn_id).cancel_job(self._job_id)
+
+
+def _with_grader_as_it_is(method: Any) -> Any:
+    """Keep Airflow from rendering a grader, whose ``{{sample.output_text}}`` is the API's own template."""
+    part = method.get("reinforcement") if isinstance(method, Mapping) else None
+    if not isinstance(part, Mapping) or not isinstance(part.get("grader"), Mapping):
+        return method
+    return {**method, "reinforcement": {**part, "grader": _unrendered(part["grader"])}}
+
+
+def _unrendered(value: Any) -> Any:
+    if isinstance(value, str):
+        return f"{{% raw %}}{value}{{% endraw %}}" if "{" in value else value
+    if isinstance(value, Mapping):
+        return {name: _unrendered(inner) for name, inner in value.items()}
+    return [_unrendered(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _killed_by_a_person(ti: Any) -> bool:
