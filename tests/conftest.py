@@ -99,7 +99,10 @@ class DagResult:
                 from airflow.models.xcom import XCom
             query = session.query(XCom).filter_by(dag_id=self.dag_id, run_id=self.run_id, task_id=task_id, key=key)
             row = query.one_or_none()
-            return None if row is None else XCom.deserialize_value(row)
+            if row is None:
+                return None
+            # Airflow 2 decodes the value when it loads the row.
+            return row.value if XCom.__name__ != "XComModel" else XCom.deserialize_value(row)
 
 
 @pytest.fixture
