@@ -23,7 +23,6 @@ MODEL_NAME_GRACE_SECONDS = 120
 HOPELESS_CODES = frozenset(
     {
         "billing_hard_limit_reached",
-        "content_policy_violation",
         "exceeded_quota",
         "insufficient_quota",
         "invalid_file_format",
@@ -32,10 +31,10 @@ HOPELESS_CODES = frozenset(
         "invalid_validation_file",
         "model_not_available",
         "training_not_available",
-        "unsafe_file",
-        "unsafe_model",
     }
 )
+#: Vendors name their safety checks differently, but all of them by these words.
+SAFETY_WORDS = ("content_policy", "moderation", "safety", "unsafe")
 
 
 class Kind(StrEnum):
@@ -112,7 +111,11 @@ def is_hopeless(error: JobError | None) -> bool:
     if error is None:
         return False
     # A failure that points at a file is about the data, whatever its code is called.
-    return error.code in HOPELESS_CODES or error.param in ("training_file", "validation_file")
+    return (
+        error.code in HOPELESS_CODES
+        or error.param in ("training_file", "validation_file")
+        or any(word in (error.code or "") for word in SAFETY_WORDS)
+    )
 
 
 def _succeeded(job: Job, now: float) -> Decision:
