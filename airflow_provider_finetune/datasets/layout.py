@@ -9,16 +9,17 @@ decoding them.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from airflow_provider_finetune.datasets.frame import with_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from airflow_provider_finetune.datasets.formats import Method
     from airflow_provider_finetune.datasets.frame import Frame
 
@@ -30,6 +31,8 @@ _MARKED = json.dumps(_MARK)
 _STYLES = ((", ", ": "), (",", ":"))
 _MOST_OF_A_LENGTH = 8
 _MOST_LEARNED_IN_VAIN = 2000
+_QUOTE = ord('"')
+_first = itemgetter(0)
 
 Raw = msgspec.Raw
 
@@ -53,32 +56,94 @@ class _Completion(msgspec.Struct, gc=False):
     completion: Raw
 
 
-_chat = msgspec.json.Decoder(_Chat).decode
-_preference = msgspec.json.Decoder(_Preference).decode
-_completion = msgspec.json.Decoder(_Completion).decode
+class Alike(NamedTuple):
+    """Lines with equally many texts.
+
+    :ivar places: where each line stands in its block.
+    :ivar columns: the texts as JSON tokens: the first of every line, the second of every line, and so on.
+    """
+
+    places: Sequence[int]
+    lines: Sequence[bytes]
+    columns: Sequence[Sequence[bytes]]
+
+    def halves(self) -> tuple[Alike, Alike]:
+        """Return the first and the second half of the lines."""
+        middle = len(self.lines) // 2
+        return (
+            Alike(self.places[:middle], self.lines[:middle], [column[:middle] for column in self.columns]),
+            Alike(self.places[middle:], self.lines[middle:], [column[middle:] for column in self.columns]),
+        )
 
 
-def _chat_texts(line: bytes) -> list[bytes]:
-    return [bytes(said.content) for said in _chat(line).messages]
+class _Reader(NamedTuple):
+    decode: Callable[[bytes], Any]
+    # From decoded lines, the number of texts of each, and all texts in a row.
+    texts: Callable[[list[Any]], tuple[list[int], list[bytes]]]
 
 
-def _preference_texts(line: bytes) -> list[bytes]:
-    row = _preference(line)
-    said = *row.input.messages, *row.preferred_output, *row.non_preferred_output
-    return [bytes(message.content) for message in said]
+def alike(lines: list[bytes], method: Method) -> list[Alike]:
+    """Return the lines grouped by how many texts they have; those that have none or are not JSON are left out."""
+    reader = _READERS[method]
+    places: Sequence[int] = range(len(lines))
+    try:
+        rows = list(map(reader.decode, lines))
+    except UNREADABLE:
+        decoded = [(place, row) for place in places if (row := _decoded(reader, lines[place])) is not None]
+        places = [place for place, _ in decoded]
+        rows = [row for _, row in decoded]
+    counts, texts = reader.texts(rows)
+    if counts and counts.count(counts[0]) == len(lines):
+        return [Alike(places, lines, [texts[i :: counts[0]] for i in range(counts[0])])] if counts[0] else []
+    groups: dict[int, tuple[list[int], list[bytes]]] = {}
+    start = 0
+    for place, count in zip(places, counts, strict=True):
+        where, what = groups.setdefault(count, ([], []))
+        where.append(place)
+        what += texts[start : start + count]
+        start += count
+    return [
+        Alike(where, [lines[place] for place in where], [what[i::count] for i in range(count)])
+        for count, (where, what) in groups.items()
+        if count
+    ]
 
 
-def _completion_texts(line: bytes) -> list[bytes]:
-    row = _completion(line)
-    return [bytes(row.prompt), bytes(row.completion)]
+def _decoded(reader: _Reader, line: bytes) -> Any:
+    try:
+        return reader.decode(line)
+    except UNREADABLE:
+        return None
 
 
-#: By method, what returns the texts of a line as JSON tokens, and raises one of UNREADABLE if it holds none.
-TEXTS: dict[Method, Callable[[bytes], list[bytes]]] = {
-    "supervised": _chat_texts,
-    "dpo": _preference_texts,
-    "reinforcement": _chat_texts,
-    "completion": _completion_texts,
+# Whole blocks of lines go through these inside C, without a step of the interpreter for each.
+_messages, _content, _sides = attrgetter("messages"), attrgetter("content"), attrgetter("prompt", "completion")
+
+
+def _tokens(said: Iterable[Iterable[_Said]]) -> list[bytes]:
+    return list(map(bytes, map(_content, chain.from_iterable(said))))
+
+
+def _chat_texts(rows: list[_Chat]) -> tuple[list[int], list[bytes]]:
+    said = list(map(_messages, rows))
+    return list(map(len, said)), _tokens(said)
+
+
+def _preference_texts(rows: list[_Preference]) -> tuple[list[int], list[bytes]]:
+    said = [[*row.input.messages, *row.preferred_output, *row.non_preferred_output] for row in rows]
+    return list(map(len, said)), _tokens(said)
+
+
+def _completion_texts(rows: list[_Completion]) -> tuple[list[int], list[bytes]]:
+    return [2] * len(rows), list(map(bytes, chain.from_iterable(map(_sides, rows))))
+
+
+_CHAT = _Reader(msgspec.json.Decoder(_Chat).decode, _chat_texts)
+_READERS: dict[Method, _Reader] = {
+    "supervised": _CHAT,
+    "dpo": _Reader(msgspec.json.Decoder(_Preference).decode, _preference_texts),
+    "reinforcement": _CHAT,
+    "completion": _Reader(msgspec.json.Decoder(_Completion).decode, _completion_texts),
 }
 
 
@@ -86,57 +151,83 @@ TEXTS: dict[Method, Callable[[bytes], list[bytes]]] = {
 class Layout:
     """The bytes around the texts of a line.
 
-    :ivar pieces: bytes and, at the odd places, gaps for the texts.
-    :ivar length: bytes of a line that are not text, quotes included.
+    :ivar pieces: one more than there are texts.
+    :ivar length: bytes of a line that are not text, the quotes of the texts included.
+    :ivar tokens: those of an example that are not in its texts.
     """
 
     frame: Frame
     pieces: list[bytes]
     length: int
-    framing_tokens: int
+    tokens: int
+
+    def fits(self, group: Alike, written: bytes) -> bool:
+        """Return whether all lines of a group are written like this, byte for byte.
+
+        :param written: the lines of the group in one.
+        """
+        count, width = len(group.lines), len(self.pieces) + len(group.columns)
+        parts = [b""] * (count * width)
+        for i, piece in enumerate(self.pieces):
+            parts[2 * i :: width] = [piece] * count
+        for i, column in enumerate(group.columns):
+            parts[2 * i + 1 :: width] = column
+        return b"".join(parts) == written
 
 
 class Layouts:
     """The layouts that a file was seen to use, those last used first."""
 
     def __init__(self) -> None:
-        self.by_texts: dict[int, list[Layout]] = {}
+        self._by_texts: dict[int, list[Layout]] = {}
         self._in_vain = 0
 
-    def learn(self, line: bytes, row: dict[str, Any], frame: Frame, texts: list[bytes], literal_tokens: int) -> None:
+    def find(self, group: Alike, written: bytes) -> Layout | None:
+        """Return the layout of all lines of a group, if they have but one and it is known.
+
+        :param written: the lines of the group in one.
+        """
+        known = self._by_texts.get(len(group.columns), [])
+        for i, layout in enumerate(known):
+            if layout.fits(group, written):
+                self._in_vain = 0
+                known.insert(0, known.pop(i))
+                return layout
+        return None
+
+    def learn(self, line: bytes, row: dict[str, Any], frame: Frame, texts: Sequence[bytes], tokens: int) -> None:
         """Remember how a good line is written.
 
-        :param texts: what :data:`TEXTS` returns for the line.
+        :param texts: the texts of the line as JSON tokens, in the order of the columns of :func:`alike`.
+        :param tokens: those of the example that are not in its texts.
         """
-        if self._in_vain > _MOST_LEARNED_IN_VAIN or not all(text.startswith(b'"') for text in texts):
+        if self._in_vain > _MOST_LEARNED_IN_VAIN or not are_strings(texts):
             return
         self._in_vain += 1
         pieces = _pieces(line, row, texts)
         if pieces is None:
             return
         length = len(line) - sum(map(len, texts)) + 2 * len(texts)
-        known = self.by_texts.setdefault(len(texts), [])
-        known.insert(0, Layout(frame, pieces, length, frame.framing_tokens + literal_tokens))
+        known = self._by_texts.setdefault(len(texts), [])
+        known.insert(0, Layout(frame, pieces, length, tokens))
         del known[_MOST_OF_A_LENGTH:]
 
-    def found_again(self, known: list[Layout], i: int) -> None:
-        """Move a layout to the front of those with as many texts."""
-        self._in_vain = 0
-        known.insert(0, known.pop(i))
+
+def are_strings(tokens: Sequence[bytes]) -> bool:
+    """Return whether JSON tokens are all strings, none of them empty."""
+    return set(map(_first, tokens)) == {_QUOTE} and b'""' not in tokens
 
 
-def _pieces(line: bytes, row: dict[str, Any], texts: list[bytes]) -> list[bytes] | None:
+def _pieces(line: bytes, row: dict[str, Any], texts: Sequence[bytes]) -> list[bytes] | None:
     ending = line[len(line.rstrip(b"\r\n")) :]
     marked = with_texts(row, _MARK)
     for separators in _STYLES:
         for ensure_ascii in (True, False):
             around = json.dumps(marked, separators=separators, ensure_ascii=ensure_ascii).split(_MARKED)
-            pieces = [b""] * (2 * len(texts) + 1)
             if len(around) != len(texts) + 1:
                 return None
-            pieces[::2] = [piece.encode() for piece in around]
-            pieces[1::2] = texts
+            pieces = [piece.encode() for piece in around]
             pieces[-1] += ending
-            if b"".join(pieces) == line:
+            if b"".join(chain.from_iterable(zip(pieces, [*texts, b""], strict=True))) == line:
                 return pieces
     return None

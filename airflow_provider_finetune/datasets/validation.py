@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import repeat
 from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_finetune.datasets.cost import cost_of
 from airflow_provider_finetune.datasets.explain import explain, fitting
 from airflow_provider_finetune.datasets.frame import frame_of, token_of
-from airflow_provider_finetune.datasets.layout import TEXTS, UNREADABLE, Layouts
+from airflow_provider_finetune.datasets.layout import Layouts, alike, are_strings
 from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind, quoted
 from airflow_provider_finetune.datasets.repeats import Repeats
 from airflow_provider_finetune.datasets.report import DatasetReport, FileReport, Tally
@@ -27,14 +28,16 @@ from airflow_provider_finetune.datasets.tokens import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from os import PathLike
 
     from airflow_provider_finetune.datasets.formats import Method
     from airflow_provider_finetune.datasets.frame import Frame
+    from airflow_provider_finetune.datasets.layout import Alike, Layout
+    from airflow_provider_finetune.datasets.problem import Problem
     from airflow_provider_finetune.datasets.tokens import TokenSource
 
 _BLOCK = 1 << 18
-_QUOTE = ord('"')
 # A \uXXXX is six bytes in the file, but two or three of text.
 _BYTES_SAVED_PER_ESCAPE = 3.5
 _MOST_REPLIES_TOLD_APART = 4096
@@ -103,6 +106,36 @@ def for_validation(limits: Limits) -> Limits:
     return Limits(**{**vars(limits), "min_examples": min(1, limits.min_examples)})
 
 
+@dataclass
+class _Block:
+    """Lines that are checked together, and what is found out about them, in the order of the lines.
+
+    :ivar first: the number of the first line.
+    :ivar prompts: per line the hash of its prompt; 0 stands for a line without an example.
+    """
+
+    lines: list[bytes]
+    first: int
+    is_whole: bool
+    prompts: list[int] = field(default_factory=list)
+    examples: list[int] = field(default_factory=list)
+    faults: list[tuple[int, Fault]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.prompts = [0] * len(self.lines)
+        self.examples = [0] * len(self.lines)
+        sample = self.lines[0][:8192]
+        self.has_escapes = sample.count(b"\\u") * 100 > len(sample)
+
+    def put(self, places: Sequence[int], prompts: list[int], replies: list[int]) -> None:
+        examples = list(map(hash, zip(prompts, replies, strict=True)))
+        if len(places) == len(self.lines):
+            self.prompts, self.examples = prompts, examples
+        else:
+            for place, prompt, example in zip(places, prompts, examples, strict=True):
+                self.prompts[place], self.examples[place] = prompt, example
+
+
 class DatasetChecker:
     """Checks a file while its bytes pass by: :meth:`feed` them in chunks, then :meth:`finish`.
 
@@ -128,16 +161,16 @@ class DatasetChecker:
         self._sha256 = hashlib.sha256()
         self._size = 0
         self._lines = 0
+        self._blank_lines = 0
         self._rest = b""
         self._is_skipping = False
-        self._closed = False
+        self._is_closed = False
         self._layouts = Layouts()
         self._repeats = Repeats()
-        self._frames: Counter[tuple[str, ...]] = Counter()
-        self._lengths: Counter[int] = Counter()
-        self._replies: dict[int, int] = {}
+        self._roles: Counter[tuple[str, ...]] = Counter()
+        self._replies: Counter[int] = Counter()
+        self._quarter_tokens: Counter[int] = Counter()
         self._ignored: set[str] = set()
-        self._blank_lines = 0
         self._other_methods: set[Method] | None = None
         self._rows_tried = 0
 
@@ -161,16 +194,16 @@ class DatasetChecker:
 
     def close(self) -> None:
         """End the file; more than once does no harm."""
-        if self._closed:
+        if self._is_closed:
             return
-        self._closed = True
+        self._is_closed = True
         if self._is_skipping:
             self._too_long()
         elif self._rest:
             self._check([self._rest], is_whole=False)
         if (found := self._lines - self._blank_lines) < self.limits.min_examples:
-            expected = f"at least {self.limits.min_examples}"
-            self._error(None, Fault(ErrorKind.TOO_FEW_EXAMPLES, None, _examples(found), expected))
+            few = "1 example" if found == 1 else f"{found} examples"
+            self._add(None, Fault(ErrorKind.TOO_FEW_EXAMPLES, None, few, f"at least {self.limits.min_examples}"))
         self._look_back()
 
     def finish(
@@ -184,7 +217,7 @@ class DatasetChecker:
         """End the file and return the report.
 
         :param validation: the checker that was fed the validation file.
-        :param is_complete: False when the file is looked at alone and the other one elsewhere.
+        :param is_complete: False when the file is looked at alone, and the other one elsewhere.
         """
         self.close()
         errors, warnings = Tally(self.limits.listed), Tally(self.limits.listed)
@@ -222,112 +255,105 @@ class DatasetChecker:
             self._too_long()
         end = block.rfind(b"\n") + 1
         if end:
-            lines = BytesIO(self._rest + block[:end] if self._rest else block[:end]).readlines()
+            lines = BytesIO(self._rest + block[:end]).readlines()
             self._rest = block[end:]
-            if max(map(len, lines)) > self.limits.max_line_bytes:
-                for line in lines:
-                    self._check([line]) if len(line) <= self.limits.max_line_bytes else self._too_long()
-            else:
+            if max(map(len, lines)) <= self.limits.max_line_bytes:
                 self._check(lines)
+            else:
+                for line in lines:
+                    if len(line) <= self.limits.max_line_bytes:
+                        self._check([line])
+                    else:
+                        self._too_long()
         else:
             self._rest += block
         if len(self._rest) > self.limits.max_line_bytes:
             self._rest, self._is_skipping = b"", True
 
     def _check(self, lines: list[bytes], *, is_whole: bool = True) -> None:
-        """Check lines: those in a known layout here, the others one by one."""
-        texts_of, by_texts, join = TEXTS[self.method], self._layouts.by_texts, b"".join
-        count_tokens, replies, frames = self._count_tokens, self._replies, self._frames
-        prompts: list[int] = []
-        examples: list[int] = []
-        lengths: list[int] = []
-        sample = lines[0][:8192]
-        has_escapes = sample.count(b"\\u") * 100 > len(sample)
-        for line in lines:
-            try:
-                texts = texts_of(line)
-                for known, layout in enumerate(by_texts.get(len(texts), ())):
-                    pieces = layout.pieces
-                    pieces[1::2] = texts
-                    if join(pieces) == line:
-                        break
-                else:
-                    raise ValueError
-                for text in texts:
-                    if text[0] != _QUOTE or len(text) == 2:
-                        raise ValueError
-                if not line.isascii():
-                    texts = [text if text.isascii() else token_of(json.loads(text)) for text in texts]
-            except UNREADABLE:
-                prompt, example, length = self._examine(
-                    line, self._lines + len(prompts) + 1, is_whole=is_whole
-                )
-                prompts.append(prompt)
-                examples.append(example)
-                if length is not None:
-                    lengths.append(length)
-                continue
-            if known:
-                self._layouts.found_again(by_texts[len(texts)], known)
-            frame = layout.frame
-            split = frame.split
-            prompt = hash((frame.prompt, *texts[:split]))
-            reply = hash((frame.reply, *texts[split:]))
-            prompts.append(prompt)
-            examples.append(hash((prompt, reply)))
-            if reply in replies:
-                replies[reply] += 1
-            elif len(replies) < _MOST_REPLIES_TOLD_APART:
-                replies[reply] = 1
-            frames[frame.roles] += 1
-            if count_tokens is None:
-                length = len(line) - layout.length
-                if has_escapes:
-                    length -= int(line.count(b"\\u") * _BYTES_SAVED_PER_ESCAPE)
-                length = layout.framing_tokens + length // BYTES_PER_TOKEN
-            else:
-                length = layout.framing_tokens + sum(count_tokens(json.loads(text)) for text in texts)
-            lengths.append(length)
-            if length > self.limits.long_example_tokens or not frame.trains:
-                self._look_at(frame, length, self._lines + len(prompts))
+        """Check lines: as many as possible together, the others one by one."""
+        block = _Block(lines, self._lines + 1, is_whole)
+        groups = alike(lines, self.method)
+        for group in groups:
+            self._check_alike(group, block)
+        if sum(len(group.lines) for group in groups) < len(lines):
+            for place in sorted(set(range(len(lines))).difference(*(group.places for group in groups))):
+                self._examine(place, block)
         self._lines += len(lines)
-        self._lengths.update(lengths)
-        self._repeats.extend(prompts, examples)
+        self._repeats.extend(block.prompts, block.examples)
+        for place, fault in sorted(block.faults, key=lambda found: found[0]):
+            self._add(block.first + place, fault)
 
-    def _examine(self, line: bytes, number: int, *, is_whole: bool) -> tuple[int, int, int | None]:
-        """Check a line thoroughly; return the hashes of its prompt and of the example, and its tokens."""
-        row, example, faults = explain(line, self.method, is_whole=is_whole)
-        for fault in faults:
-            self._error(number, fault)
-            self._blank_lines += fault.kind == ErrorKind.BLANK_LINE
+    def _check_alike(self, group: Alike, block: _Block) -> None:
+        written = b"".join(group.lines)
+        layout = self._layouts.find(group, written)
+        columns = None if layout is None else _identities(group.columns, written)
+        if layout is None or columns is None:
+            if len(group.lines) == 1:
+                self._examine(group.places[0], block, [column[0] for column in group.columns])
+                return
+            for half in group.halves():
+                self._check_alike(half, block)
+            return
+        frame, count = layout.frame, len(group.lines)
+        prompts = list(map(hash, zip(repeat(frame.prompt, count), *columns[: frame.split], strict=True)))
+        replies = list(map(hash, zip(repeat(frame.reply, count), *columns[frame.split :], strict=True)))
+        block.put(group.places, prompts, replies)
+        self._count_replies(replies)
+        self._roles[frame.roles] += count
+        quarters = self._quarters(group, layout, block)
+        self._quarter_tokens.update(quarters)
+        if not frame.trains or max(quarters) > 4 * self.limits.long_example_tokens:
+            for place, quarter in zip(group.places, quarters, strict=True):
+                self._look_at(frame, quarter // 4, place, block)
+
+    def _quarters(self, group: Alike, layout: Layout, block: _Block) -> list[int]:
+        """Return four times the tokens of each line: a byte of text is about a quarter of a token."""
+        count = self._count_tokens
+        if count is not None:
+            return [
+                4 * (layout.tokens + sum(count(json.loads(text)) for text in texts))
+                for texts in zip(*group.columns, strict=True)
+            ]
+        around = 4 * layout.tokens - layout.length
+        if block.has_escapes:
+            saved = _BYTES_SAVED_PER_ESCAPE
+            return [around + len(line) - int(line.count(b"\\u") * saved) for line in group.lines]
+        return [around + length for length in map(len, group.lines)]
+
+    def _examine(self, place: int, block: _Block, said: list[bytes] | None = None) -> None:
+        """Check one line thoroughly.
+
+        :param said: its texts as they are written, if it has any.
+        """
+        line = block.lines[place]
+        row, example, faults = explain(line, self.method, is_whole=block.is_whole)
         if row is None or example is None:
+            block.faults += [(place, fault) for fault in faults]
+            self._blank_lines += any(fault.kind == ErrorKind.BLANK_LINE for fault in faults)
             if row is not None:
                 self._try_other_methods(row)
-            return 0, 0, None
+            return
         frame, texts = frame_of(row, self.method)
-        tokens = [token_of(text) for text in texts]
-        prompt = hash((frame.prompt, *tokens[: frame.split]))
-        reply = hash((frame.reply, *tokens[frame.split :]))
-        if reply in self._replies or len(self._replies) < _MOST_REPLIES_TOLD_APART:
-            self._replies[reply] = self._replies.get(reply, 0) + 1
-        self._frames[frame.roles] += 1
+        identities = [token_of(text) for text in texts]
+        reply = hash((frame.reply, *identities[frame.split :]))
+        block.put([place], [hash((frame.prompt, *identities[: frame.split]))], [reply])
+        self._count_replies([reply])
+        self._roles[frame.roles] += 1
         count = self._count_tokens or estimated
-        literal_tokens = count(frame.literal)
-        length = frame.framing_tokens + literal_tokens + sum(map(count, texts))
-        self._look_at(frame, length, number)
-        if is_whole:
-            try:
-                self._layouts.learn(line, row, frame, TEXTS[self.method](line), literal_tokens)
-            except UNREADABLE:
-                pass
-        return prompt, hash((prompt, reply)), length
+        around = frame.framing_tokens + count(frame.literal)
+        tokens = around + sum(map(count, texts))
+        self._quarter_tokens[4 * tokens] += 1
+        self._look_at(frame, tokens, place, block)
+        if said and block.is_whole:
+            self._layouts.learn(line, row, frame, said, around)
 
     def _too_long(self) -> None:
         self._lines += 1
         self._repeats.extend([0], [0])
-        expected = f"at most {self.limits.max_line_bytes:,} bytes a line"
-        found = f"a line of more than {self.limits.max_line_bytes:,} bytes"
-        self._error(self._lines, Fault(ErrorKind.LINE_TOO_LONG, None, found, expected))
+        most = f"{self.limits.max_line_bytes:,} bytes"
+        fault = Fault(ErrorKind.LINE_TOO_LONG, None, f"a line of more than {most}", f"at most {most} a line")
+        self._add(self._lines, fault)
 
     def _try_other_methods(self, row: dict[str, Any]) -> None:
         if self._rows_tried < _MOST_ROWS_TRIED_ON_OTHER_METHODS:
@@ -335,70 +361,84 @@ class DatasetChecker:
             fits = fitting(row)
             self._other_methods = fits if self._other_methods is None else self._other_methods & fits
 
-    # -- warnings
+    def _count_replies(self, replies: list[int]) -> None:
+        if len(self._replies) < _MOST_REPLIES_TOLD_APART:
+            self._replies.update(replies)
+        elif not self._replies.keys().isdisjoint(replies):
+            self._replies.update(reply for reply in replies if reply in self._replies)
 
-    def _look_at(self, frame: Frame, tokens: int, number: int) -> None:
+    # -- what is found
+
+    def _look_at(self, frame: Frame, tokens: int, place: int, block: _Block) -> None:
+        """Warn of what an example shows on its own."""
         if tokens > self.limits.long_example_tokens:
             found = f"an example of {'about ' if self._count_tokens is None else ''}{tokens:,} tokens"
             expected = f"at most {self.limits.long_example_tokens:,}: servers cut off the rest"
-            self._warning(number, Fault(WarningKind.LONG_EXAMPLE, None, found, expected))
+            block.faults.append((place, Fault(WarningKind.LONG_EXAMPLE, None, found, expected)))
         if not frame.trains:
             found, expected = "every assistant message has weight 0", "at least one of weight 1 to learn from"
-            self._warning(number, Fault(WarningKind.ALL_WEIGHTS_ZERO, None, found, expected))
-        for field in frame.ignored:
-            if field not in self._ignored:
-                self._ignored.add(field)
-                found = f"field {quoted(field, 40)}, which the format does not know"
-                self._warning(number, Fault(WarningKind.IGNORED_FIELD, None, found, "it to be ignored or refused"))
+            block.faults.append((place, Fault(WarningKind.ALL_WEIGHTS_ZERO, None, found, expected)))
+        for name in frame.ignored:
+            if name not in self._ignored:
+                self._ignored.add(name)
+                found, expected = f"a field {quoted(name, 40)} in this and maybe more lines", "fields of the format"
+                block.faults.append((place, Fault(WarningKind.IGNORED_FIELD, None, found, expected)))
 
     def _look_back(self) -> None:
         """Warn of what only the whole file shows."""
         for line, earlier, is_same in self._repeats:
             if is_same:
-                fault = Fault(WarningKind.DUPLICATE, None, f"repeats line {earlier}", "every example once")
+                fault = Fault(WarningKind.DUPLICATE, None, f"the example of line {earlier} again", "every example once")
             elif self.method == "dpo":
+                # Several pairs for a prompt are how preferences are collected.
                 continue
             else:
                 found = f"another answer to the prompt of line {earlier}"
                 fault = Fault(WarningKind.CONFLICT, None, found, "one answer to a prompt")
-            self._warning(line, fault)
-        count = self._frames.total()
+            self._add(line, fault)
+        count = self._roles.total()
         most = max(self._replies.values(), default=0)
         if self.method in ("supervised", "completion") and most > 1 and most >= self.limits.imbalance * count:
             found = f"one and the same reply in {most:,} of {count:,} examples"
-            self._warning(None, Fault(WarningKind.IMBALANCE, None, found, "replies in balance"))
+            self._add(None, Fault(WarningKind.IMBALANCE, None, found, "replies in balance"))
 
     def _overlap(self, validation: DatasetChecker) -> Tally:
         tally = Tally(self.limits.listed)
         for line, earlier in self._repeats.overlap(validation._repeats):
-            found = f"the prompt of {self.file} line {earlier}"
-            expected = "validation data that is not trained on"
+            found, expected = f"the prompt of {self.file} line {earlier}", "prompts that are not trained on"
             tally.add(Fault(WarningKind.OVERLAP, None, found, expected).at(validation.file, line))
         return tally
 
-    # -- results
-
-    def _error(self, line: int | None, fault: Fault) -> None:
-        self.errors.add(fault.at(self.file, line))
-
-    def _warning(self, line: int | None, fault: Fault) -> None:
-        self.warnings.add(fault.at(self.file, line))
+    def _add(self, line: int | None, fault: Fault) -> None:
+        tally = self.warnings if isinstance(fault.kind, WarningKind) else self.errors
+        tally.add(fault.at(self.file, line))
 
     def _report(self) -> FileReport:
-        roles: Counter[str] = Counter()
-        for frame, times in self._frames.items():
-            for role in frame:
-                roles[role] += times
+        messages: Counter[str] = Counter()
+        for roles, times in self._roles.items():
+            for role in roles:
+                messages[role] += times
+        lengths: Counter[int] = Counter()
+        for quarters, times in self._quarter_tokens.items():
+            lengths[quarters // 4] += times
         return FileReport(
             file=self.file,
             sha256=self.sha256,
             size=self._size,
             lines=self._lines,
-            examples=self._frames.total(),
-            messages_by_role=dict(sorted(roles.items())),
-            tokens=tokens_from(self._lengths, self._token_source),
+            examples=self._roles.total(),
+            messages_by_role=dict(sorted(messages.items())),
+            tokens=tokens_from(lengths, self._token_source),
         )
 
 
-def _examples(count: int) -> str:
-    return "1 example" if count == 1 else f"{count:,} examples"
+def _identities(columns: Sequence[Sequence[bytes]], written: bytes) -> Sequence[Sequence[bytes]] | None:
+    """Return texts such that equal texts are equal bytes; None unless all are strings that hold something."""
+    if not all(map(are_strings, columns)):
+        return None
+    if written.isascii():
+        return columns
+    try:
+        return [[text if text.isascii() else token_of(json.loads(text)) for text in column] for column in columns]
+    except UnicodeDecodeError:
+        return None
