@@ -44,8 +44,12 @@ class JobSubmission:
         self.attempt = attempt
         self.store = store
         self.log = log
-        #: Set when a person has killed the task: nothing is created from then on.
-        self.killed = False
+        #: Set when the task is being stopped, by whomever: nothing is created from then on.
+        self.stopping = False
+        #: Set when a person has killed the task: whatever turns up is cancelled.
+        self.abandoned = False
+        self._may_be_creating = False
+        self._known: list[str] = []
 
     def run(self) -> protocol.Submitted:
         """Return the one job of the submission.
@@ -61,6 +65,7 @@ class JobSubmission:
                 answer = self._carry_out(steps.send(answer))
         except StopIteration as stop:
             submitted: protocol.Submitted = stop.value
+            self._known.append(submitted.job.id)
             return submitted
         except protocol.SubmissionFault as fault:
             raise _error(fault) from None
@@ -89,9 +94,7 @@ class JobSubmission:
                 case protocol.Retrieve(job_id):
                     return _job(self.hook.retrieve_job(job_id))
                 case protocol.Create():
-                    if self.killed:
-                        raise SubmissionUnsettled("The task was killed before it created a job.")
-                    return _job(self.hook.create_job(**self.body))
+                    return self._create()
                 case protocol.Cancel(job_id):
                     return self._cancel(job_id)
         except SDK_ERRORS as error:
@@ -107,13 +110,48 @@ class JobSubmission:
         job = _job(self.hook.retrieve_job(job_id))
         return fault if fault is not None and job.status not in TERMINAL else job
 
-    def cancel_unfinished(self) -> None:
-        """Cancel what this submission has created and nobody has taken, as far as the endpoint shows it by now."""
-        self.killed = True
-        for job in self.hook.list_jobs({SUBMISSION_KEY: self.attempt.submission}):
-            if job.status not in TERMINAL:
-                self.log.warning("Cancelling fine-tuning job %s: the task was killed while creating it", job.id)
-                self.hook.cancel_job(job.id)
+    def abandon(self, hook: FineTuningHook) -> None:
+        """Cancel the jobs of this submission, and one that is being created right now as soon as it shows.
+
+        :param hook: a hook of the calling thread's own; an interrupted call may hold the other one's client.
+        """
+        self.stopping = self.abandoned = True
+        until = time.monotonic() + self.attempt.list_lag
+        cancelled: set[str] = set()
+        while True:
+            wanted = list(self._known)
+            try:
+                found = hook.list_jobs({SUBMISSION_KEY: self.attempt.submission})
+                wanted += [job.id for job in map(_job, found) if job.status not in TERMINAL]
+            except SDK_ERRORS as error:
+                self.log.warning("%s", fault_of(error).explain("look for jobs to cancel"))
+            for job_id in dict.fromkeys(wanted):
+                if job_id not in cancelled and self._cancel_abandoned(hook, job_id):
+                    cancelled.add(job_id)
+            if not self._may_be_creating or time.monotonic() >= until:
+                return
+            time.sleep(0.5)
+
+    def _create(self) -> Job:
+        if self.stopping:
+            raise SubmissionUnsettled("The task is being stopped; it creates no job any more.")
+        self._may_be_creating = True  # and for good, if whatever ends this call is not an answer
+        job = _job(self.hook.create_job(**self.body))
+        self._known.append(job.id)
+        self._may_be_creating = False
+        if self.abandoned:
+            self._cancel_abandoned(self.hook, job.id)
+            raise SubmissionUnsettled(f"The task was killed by a person while it created fine-tuning job {job.id}.")
+        return job
+
+    def _cancel_abandoned(self, hook: FineTuningHook, job_id: str) -> bool:
+        self.log.warning("The task was killed by a person; cancelling fine-tuning job %s", job_id)
+        try:
+            hook.cancel_job(job_id)
+        except SDK_ERRORS as error:
+            self.log.warning("%s", fault_of(error).explain(f"cancel fine-tuning job {job_id}"))
+            return False
+        return True
 
 
 def _job(answer: Any) -> Job:

@@ -157,14 +157,19 @@ def _newest_first(job: Job) -> int:
     return -(job.created_at or 0)
 
 
-def _is_double(job: Job, jobs: list[Job]) -> bool:
-    """Return whether the job was created while an older one was alive, but has outlived it.
+def _rightful(jobs: list[Job]) -> list[Job]:
+    """Return the jobs without the doubles: those created while a rightful one was alive.
 
-    Whoever saw the older one alive cancels this one, so it is not safe to take.
+    Whoever sees both alive cancels the double, so one that has outlived the rightful job is not safe to take either.
 
-    :param jobs: the jobs of one request, oldest first, with ``job`` among them.
+    :param jobs: the jobs of one request, oldest first.
     """
-    return any((older.finished_at or 0) > (job.created_at or 0) for older in jobs[: jobs.index(job)])
+    rightful: list[Job] = []
+    for job in jobs:
+        before = rightful[-1] if rightful else None
+        if before is None or (before.status in DEAD and (before.finished_at or 0) <= (job.created_at or 0)):
+            rightful.append(job)
+    return rightful
 
 
 class _Run:
@@ -180,12 +185,15 @@ class _Run:
     def run(self) -> Protocol:
         remembered = yield from self._recall()
         found = yield from self._watch(self.clock() + (self.lag if self.uncertain else 0.0), known=remembered)
+        if found is not None and found.status in DEAD:
+            found = None  # it ended while this attempt looked on: cleared while deferred, for example
         for _ in range(MAX_TRIES):
             if found is not None:
                 return (yield from self._take(found))
             created = yield from self._create()
             if isinstance(created, Submitted):
                 return created
+            yield from self._check_metadata(created)
             late = self.clock() - self.attempt.started >= self.lag
             watch = self.lag if self.uncertain or late else 0.0
             found = yield from self._watch(self.clock() + watch, known=created)
@@ -221,13 +229,11 @@ class _Run:
             listed = yield from self._ask(Search(), "look for the job in the endpoint's list")
             jobs = yield from self._same_request(listed, known)
             now = self.clock()
-            candidates = [job for job in jobs if job.status not in DEAD and not _is_double(job, jobs)]
-            for job in candidates:
-                self.first_seen.setdefault(job.id, now)
-            oldest = candidates[0] if candidates else None
-            if oldest is not None and candidates != [known]:
+            rightful = _rightful(jobs)
+            oldest = rightful[-1] if rightful and rightful[-1].status not in DEAD else None
+            if oldest is not None and (known is None or oldest.id != known.id):
                 # Older jobs than one that has only just come into sight may be about to follow.
-                until = max(until, self.first_seen[oldest.id] + self.lag)
+                until = max(until, self.first_seen.setdefault(oldest.id, now) + self.lag)
             # An answer that was slow to come shows the list as it was some time after the question, no later.
             if asked >= until:
                 break
@@ -237,7 +243,7 @@ class _Run:
                 yield from self._cancel(job)
         if oldest is None and known is not None:
             # A job that has ended already is this submission's job all the same: its failure is the answer.
-            return next((job for job in jobs if job.id == known.id and not _is_double(job, jobs)), None)
+            return next((job for job in rightful if job.id == known.id), None)
         return oldest
 
     def _same_request(self, listed: list[Job], known: Job | None) -> Generator[Action, Any, list[Job]]:
@@ -300,6 +306,16 @@ class _Run:
         yield Note(f"Going on with fine-tuning job {job.id} ({job.status}), created earlier for this task.")
         yield from self._remember(job)
         return Submitted(job, created=False)
+
+    def _check_metadata(self, created: Job) -> Generator[Action, Any, None]:
+        """Warn, and remember the job at once, when the endpoint has not kept what it would be found by."""
+        if (created.metadata or {}).get(FINGERPRINT_KEY) != self.attempt.fingerprint:
+            yield Note(
+                f"The endpoint does not keep the metadata of {created.id}. If this task is tried again, only Airflow's "
+                "task state store (3.3 and later) tells of the job; without it, another try creates another job.",
+                warning=True,
+            )
+            yield from self._remember(created)
 
     def _cancel(self, job: Job) -> Generator[Action, Any, None]:
         yield Note(f"Cancelling {job.id}: another attempt created a job for this task earlier.", warning=True)

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 #: States of a task instance that only a person gives to a task that is running.
 _SET_BY_A_PERSON = frozenset({"failed", "success", "skipped", "restarting", "removed"})
+#: How long a killed task waits for its job to be cancelled; Airflow 3 grants it 5 seconds at most.
+SECONDS_TO_CANCEL = 10.0
 
 
 class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
@@ -139,18 +141,24 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         check_literals({name: getattr(self, name) for name in JobRequest.model_fields})
         self.method = _with_grader_as_it_is(self.method)
         self._submission: JobSubmission | None = None
-        self._job_id: str | None = None
-        self._context: Context | None = None
+        self._ti: Any = None
+        self._killing: threading.Thread | None = None
 
     def execute(self, context: Context) -> Any:
         """Create the job, or find it; wait for it if asked to."""
-        started = time.monotonic()
-        self._context = context
+        try:
+            return self._execute(context)
+        finally:
+            if self._killing is not None:  # a thread does not outlive the task's process
+                self._killing.join(self.list_lag + SECONDS_TO_CANCEL)
+
+    def _execute(self, context: Context) -> Any:
+        started = time.monotonic() - _age(context["ti"])
         request = self._request()
         self._check_model(request.model)
-        submission = self._submission = self._prepare(context, request, started)
+        submission = self._prepare(context, request, started)
+        self._ti, self._submission = context["ti"], submission
         submitted = submission.run()
-        self._job_id = submitted.job.id
         context["ti"].xcom_push(key="job_id", value=submitted.job.id)
         self.push_link(context, submitted.job.id)
         if submitted.created:
@@ -221,18 +229,23 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         Airflow calls this too when a worker shuts down or has lost its heartbeat; the task's retry goes on with the
         job then, so it must live. The state of the task tells the two apart.
         """
-        if not self.cancel_on_kill or self._context is None or self._submission is None:
+        if not self.cancel_on_kill or self._submission is None or self._killing is not None:
             return
-        self._submission.killed = True
-        if not _killed_by_a_person(self._context["ti"]):
-            self.log.info("The worker is stopping, not the task; the fine-tuning job goes on")
-            return
-        if self._job_id is None:
-            self._submission.cancel_unfinished()
-            return
-        self.log.warning("The task was killed by a person; cancelling fine-tuning job %s", self._job_id)
-        # The interrupted call may hold the hook's client.
-        type(self.hook)(conn_id=self.conn_id).cancel_job(self._job_id)
+        self._submission.stopping = True
+        # In a thread: the signal may have interrupted a conversation with the supervisor, or a request, and neither
+        # goes on before this returns.
+        self._killing = threading.Thread(target=self._cancel_if_killed_by_a_person, daemon=True)
+        self._killing.start()
+        self._killing.join(2.0)
+
+    def _cancel_if_killed_by_a_person(self) -> None:
+        from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
+
+        assert self._submission is not None
+        if _killed_by_a_person(self._ti):
+            self._submission.abandon(FineTuningHook(conn_id=self.conn_id))
+        else:
+            self.log.info("The worker is stopping, not the task; a fine-tuning job goes on")
 
 
 def _with_grader_as_it_is(method: Any) -> Any:
@@ -252,23 +265,23 @@ def _unrendered(value: Any) -> Any:
 
 
 def _killed_by_a_person(ti: Any) -> bool:
-    """Return whether Airflow says that a person ended this running task; False when it cannot tell in time."""
-    state: list[Any] = []
+    """Return whether Airflow says that a person ended this running task, or deleted it."""
+    if hasattr(ti, "get_task_states"):  # Airflow 3
+        states = ti.get_task_states(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        )
+        state = next(iter(states.get(ti.run_id, {}).values()), "removed")
+    else:
+        state = ti.current_state()
+    return str(getattr(state, "value", state)) in _SET_BY_A_PERSON
 
-    def ask() -> None:
-        if hasattr(ti, "get_task_states"):  # Airflow 3
-            states = ti.get_task_states(
-                dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-            )
-            state.extend(states.get(ti.run_id, {}).values())
-        else:
-            state.append(ti.current_state())
 
-    # In a thread: the signal may have interrupted a conversation with the supervisor, which cannot be joined then.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(2.0)
-    return bool(state) and str(getattr(state[0], "value", state[0])) in _SET_BY_A_PERSON
+def _age(ti: Any) -> float:
+    """Return for how many seconds the task has been running, by this machine's clock.
+
+    A worker may stall before it comes to execute, and a later try be under way by then.
+    """
+    return 0.0 if ti.start_date is None else max(0.0, (datetime.now(tz=UTC) - ti.start_date).total_seconds())
 
 
 class _JobGoalOperator(JobWaiting, BaseOperator):
