@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
+
+from airflow_provider_finetune.jobs.payload import epoch, mapping, number, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,20 +22,17 @@ def checkpoint_rows(checkpoints: Iterable[Mapping[str, Any]]) -> list[dict[str, 
     """
     rows: dict[str, dict[str, Any]] = {}
     for checkpoint in checkpoints:
-        metrics = {
-            name: value
-            for name, value in (checkpoint.get("metrics") or {}).items()
-            if isinstance(value, (int, float)) and math.isfinite(value)
-        }
-        step = checkpoint.get("step_number")
-        row = {
+        measured = mapping(checkpoint.get("metrics"))
+        metrics = {name: number(value) for name, value in measured.items() if number(value) is not None}
+        step = number(checkpoint.get("step_number"))
+        row: dict[str, Any] = {
             **metrics,
-            "step": step if step is not None else int(metrics.get("step", 0)),
-            "model": checkpoint.get("fine_tuned_model_checkpoint"),
-            "id": checkpoint.get("id"),
-            "created_at": checkpoint.get("created_at"),
+            "step": int(metrics.get("step") or 0) if step is None else int(step),
+            "model": text(checkpoint.get("fine_tuned_model_checkpoint")),
+            "id": text(checkpoint.get("id")),
+            "created_at": epoch(checkpoint.get("created_at")),
         }
-        rows.setdefault(str(row["id"] or row["model"]), row)
+        rows.setdefault(row["id"] or row["model"] or f"step {row['step']}", row)
     return sorted(rows.values(), key=lambda row: row["step"])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_finetune.jobs.payload import epoch, mapping, text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -24,13 +26,12 @@ class Event:
     @classmethod
     def from_api(cls, payload: Mapping[str, Any]) -> Event:
         """Return the event that an answer of the API describes; null fields become empty ones."""
-        data = payload.get("data")
         return cls(
-            id=str(payload.get("id") or ""),
-            created_at=int(payload.get("created_at") or 0),
-            level=LEVELS.get(str(payload.get("level") or "info").lower(), 20),
-            message=str(payload.get("message") or ""),
-            data=data if isinstance(data, dict) and data else None,
+            id=text(payload.get("id")) or "",
+            created_at=epoch(payload.get("created_at")) or 0,
+            level=LEVELS.get(str(payload.get("level")).lower(), 20),
+            message=text(payload.get("message")) or "",
+            data=mapping(payload.get("data")) or None,
         )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from airflow_provider_finetune.jobs.payload import mapping, text
 
 WIND_DOWN = (
     "OpenAI is closing self-serve fine-tuning: organisations that never fine-tuned lost job creation on 2026-05-07, "
@@ -84,16 +85,14 @@ def read_fault(status: int | None, body: object = None, retry_after: str | None 
     :param retry_after: the ``Retry-After`` header.
     :param cause: what broke, when no answer came.
     """
-    error: Mapping[str, object] = body if isinstance(body, Mapping) else {}
-    if isinstance(error.get("error"), Mapping):
-        error = error["error"]  # type: ignore[assignment]
-    code, kind, param = (_text(error.get(name)) for name in ("code", "type", "param"))
+    error = mapping(mapping(body).get("error")) or mapping(body)
+    code, kind, param = (text(error.get(name)) for name in ("code", "type", "param"))
     return Fault(
         kind=_kind(status, {code, kind}),
         status=status,
         code=code,
         param=param,
-        message=without_keys(_text(error.get("message")) or cause),
+        message=without_keys(text(error.get("message")) or cause),
         retry_after=_seconds(retry_after),
     )
 
@@ -110,10 +109,6 @@ def _kind(status: int | None, codes: set[str | None]) -> FaultKind:
     if status is None or status >= 500 or status in (408, 409):
         return FaultKind.LOST
     return FaultKind.REFUSED
-
-
-def _text(value: object) -> str | None:
-    return str(value) if isinstance(value, (str, int)) and value != "" else None
 
 
 def _seconds(value: str | None) -> float | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_finetune.jobs.payload import epoch, mapping, number, text
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -41,19 +43,21 @@ class Job:
 
         :param payload: the decoded JSON object of a job.
         """
+        tokens = number(payload.get("trained_tokens"))
+        files = payload.get("result_files")
         return cls(
-            id=str(payload.get("id") or ""),
-            status=str(payload.get("status") or "unknown"),
-            model=payload.get("model"),
-            fine_tuned_model=payload.get("fine_tuned_model") or None,
-            created_at=_seconds(payload.get("created_at")),
-            finished_at=_seconds(payload.get("finished_at")),
-            estimated_finish=_seconds(payload.get("estimated_finish")),
-            trained_tokens=payload.get("trained_tokens"),
+            id=text(payload.get("id")) or "",
+            status=text(payload.get("status")) or "unknown",
+            model=text(payload.get("model")),
+            fine_tuned_model=text(payload.get("fine_tuned_model")),
+            created_at=epoch(payload.get("created_at")),
+            finished_at=epoch(payload.get("finished_at")),
+            estimated_finish=epoch(payload.get("estimated_finish")),
+            trained_tokens=None if tokens is None else int(tokens),
             error=_error(payload.get("error")),
-            hyperparameters=payload.get("hyperparameters") or None,
-            result_files=tuple(f for f in payload.get("result_files") or () if isinstance(f, str)),
-            metadata=payload.get("metadata") or None,
+            hyperparameters=mapping(payload.get("hyperparameters")) or None,
+            result_files=tuple(f for f in files if isinstance(f, str)) if isinstance(files, list) else (),
+            metadata=mapping(payload.get("metadata")) or None,
         )
 
 
@@ -61,11 +65,5 @@ def _error(value: object) -> JobError | None:
     # A healthy job shows null, {} or an object of nulls, depending on the server.
     if isinstance(value, str) and value:
         return JobError(None, value, None)
-    if not isinstance(value, dict) or not any(value.get(k) for k in ("code", "message")):
-        return None
-    return JobError(value.get("code"), value.get("message"), value.get("param"))
-
-
-def _seconds(value: object) -> int | None:
-    # Azure reports -1 for "not known".
-    return int(value) if isinstance(value, (int, float)) and value > 0 else None
+    code, message, param = (text(mapping(value).get(name)) for name in ("code", "message", "param"))
+    return JobError(code, message, param) if code or message else None

@@ -144,7 +144,7 @@ def test_reinforcement_without_a_validation_file_is_refused() -> None:
 
 
 def test_metadata_that_no_longer_fits_beside_ours_is_counted() -> None:
-    with pytest.raises(ValueError, match="12 pairs, but a job holds 16 .* needs 5 .* leave out 1"):
+    with pytest.raises(ValueError, match=r"12 pairs, but a job holds 16 .* needs 5 .* leave out 1"):
         check_literals(FIELDS | {"metadata": TOO_MANY})
 
 
