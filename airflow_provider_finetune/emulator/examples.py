@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 FEWEST_EXAMPLES = 10
 MOST_IMAGES = 10
+MOST_LEARNED = 50_000
+"""Examples of a file that are learned; the others are checked and counted: a huge file stays cheap."""
 
 
 class BadFile(Exception):
@@ -31,18 +33,23 @@ class _BadLine(Exception):
     """What is wrong with one line; the message never holds its text."""
 
 
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What one line teaches: a reply, for DPO also the rejected one; for reinforcement the whole row instead."""
+
+    prompt: str
+    reply: str = ""
+    rejected: str = ""
+    item: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class Examples:
-    """The lines of a file: prompts, replies (and rejected replies for DPO, whole rows for reinforcement)."""
+    """What a file teaches. `count` and `tokens` are of the whole file, of which a huge one is learned in part."""
 
-    prompts: list[str] = field(default_factory=list)
-    replies: list[str] = field(default_factory=list)
-    rejected: list[str] = field(default_factory=list)
-    items: list[dict[str, Any]] = field(default_factory=list)
+    learned: list[Example] = field(default_factory=list)
+    count: int = 0
     tokens: int = 0
-
-    def __len__(self) -> int:
-        return len(self.prompts)
 
 
 def text_of(content: Any) -> str:
@@ -120,18 +127,17 @@ def _says_something(message: dict[str, Any]) -> bool:
     return message.get("content") is not None or bool(message.get("tool_calls") or message.get("function_call"))
 
 
-def _supervised(row: dict[str, Any], examples: Examples) -> None:
+def _supervised(row: dict[str, Any]) -> Example:
     messages = _messages(row.get("messages"), "messages")
     said = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
     if not said:
         raise _BadLine("messages must have at least one assistant message")
     # A turn of weight 0 is context, not a lesson, unless there is nothing else.
     last = next((i for i in reversed(said) if messages[i].get("weight", 1)), said[-1])
-    examples.prompts.append(last_user_turn(messages[:last]))
-    examples.replies.append(reply_of(messages[last]))
+    return Example(last_user_turn(messages[:last]), reply_of(messages[last]))
 
 
-def _preference(row: dict[str, Any], examples: Examples) -> None:
+def _preference(row: dict[str, Any]) -> Example:
     messages = _messages(_object(row.get("input"), "input").get("messages"), "input.messages")
     outputs = []
     for name in ("preferred_output", "non_preferred_output"):
@@ -139,20 +145,17 @@ def _preference(row: dict[str, Any], examples: Examples) -> None:
         if any(m["role"] != "assistant" for m in output):
             raise _BadLine(f"{name} must hold assistant messages only")
         outputs.append(reply_of(output[-1]))
-    examples.prompts.append(last_user_turn(messages))
-    examples.replies.append(outputs[0])
-    examples.rejected.append(outputs[1])
+    return Example(last_user_turn(messages), outputs[0], outputs[1])
 
 
-def _reinforcement(row: dict[str, Any], examples: Examples) -> None:
+def _reinforcement(row: dict[str, Any]) -> Example:
     messages = _messages(row.get("messages"), "messages")
     if messages[-1]["role"] != "user":
         raise _BadLine("messages must end with a user message")
-    examples.prompts.append(last_user_turn(messages))
-    examples.items.append(row)
+    return Example(last_user_turn(messages), item=row)
 
 
-_READERS: dict[str, Callable[[dict[str, Any], Examples], None]] = {
+_READERS: dict[str, Callable[[dict[str, Any]], Example]] = {
     "supervised": _supervised,
     "dpo": _preference,
     "reinforcement": _reinforcement,
@@ -175,15 +178,18 @@ def read_examples(path: Path, method: str, *, param: str, stopped: Callable[[], 
             if number % 1000 == 0 and stopped():
                 break
             try:
-                read(_object(json.loads(line), "the line"), examples)
+                example = read(_object(json.loads(line), "the line"))
             except (ValueError, RecursionError):
                 raise _bad_line(param, number, "the line is not valid JSON") from None
             except _BadLine as e:
                 raise _bad_line(param, number, f"{e} (method {method})") from None
+            if examples.count < MOST_LEARNED:
+                examples.learned.append(example)
+            examples.count += 1
             examples.tokens += tokens_of(line.decode(errors="replace"))
     fewest = FEWEST_EXAMPLES if param == "training_file" else 1
-    if len(examples) < fewest:
-        name, found = param.replace("_", " "), len(examples)
+    if examples.count < fewest:
+        name, found = param.replace("_", " "), examples.count
         raise BadFile(
             "invalid_n_examples",
             f"{name.capitalize()} has {found} example(s), but must have at least {fewest} examples",

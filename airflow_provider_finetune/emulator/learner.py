@@ -97,6 +97,9 @@ class Learner:
         # By hand and dense, because building a sparse matrix costs more than the whole step of a small job.
         bounds = self._epoch.indptr[start : end + 1]
         place = self._epoch.indices[bounds[0] : bounds[-1]]
+        if end - start == 1:
+            values = self._epoch.data[None, bounds[0] : bounds[1]]
+            return Batch(place, values, values @ self._weights[place])
         touched, column = np.unique(place, return_inverse=True)
         values = np.zeros((len(bounds) - 1, len(touched)), np.float32)
         row = np.repeat(np.arange(len(values)), np.diff(bounds))

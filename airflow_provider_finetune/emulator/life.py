@@ -12,7 +12,7 @@ from time import monotonic, time
 from traceback import format_tb
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_finetune.emulator.examples import BadFile, read_examples
+from airflow_provider_finetune.emulator.examples import BadFile, Examples, read_examples
 from airflow_provider_finetune.emulator.files import RESULTS_PURPOSE
 from airflow_provider_finetune.emulator.graders import approximated
 from airflow_provider_finetune.emulator.hyperparameters import Reinforcement, resolve
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 PART_VALIDATING, PART_QUEUED, PART_PAUSING = 0.05, 0.05, 0.05
 LONGEST_MOMENT = 5.0  # seconds; validating and queued shall be seen, not waited for
 LONGEST_TURN = 0.05  # seconds of work in a thread before the next job has its turn
-SHORTEST_NAP = 0.1  # seconds between two turns of a job that has time
+SHORTEST_NAP, LONGEST_NAP = 0.1, 0.25  # seconds between two turns; a pause has to be noticed soon
 
 
 def begin(store: Store, job: Job) -> None:
@@ -98,15 +98,22 @@ def _prepare(store: Store, job: Job) -> tuple[Training, dict[str, Any], int]:
     part, method = job.method.part, job.method.type
     stopped = store.is_stopping.is_set
     training = read_examples(job.training_path, method, param="training_file", stopped=stopped)
-    validation = None
+    validation = Examples()
     if job.validation_path:
         validation = read_examples(job.validation_path, method, param="validation_file", stopped=stopped)
     elif method == "reinforcement":
         message = "The reinforcement method needs a validation file."
         raise BadFile("missing_validation_file", message, "validation_file")
-    resolved = resolve(part.hyperparameters, len(training))
+    resolved = resolve(part.hyperparameters, training.count)
     grader = part.grader if isinstance(part, Reinforcement) else None
-    prepared = Training(training, validation, hyperparameters=resolved, seed=job.seed, grader=grader)
+    prepared = Training(
+        training.learned,
+        validation.learned,
+        method=method,
+        hyperparameters=resolved,
+        seed=job.seed,
+        grader=grader,
+    )
     return prepared, resolved, training.tokens
 
 
@@ -138,9 +145,8 @@ async def _train(store: Store, job: Job, training: Training) -> bool:
             break
         if job.status == "pausing":
             return False
-        next_due = started + pace * (len(training.done) + 1 - first)
-        # The pause has to be noticed soon even when the next step is far.
-        await asyncio.sleep(max(0, min(max(next_due - monotonic(), SHORTEST_NAP if pace else 0), 0.25)))
+        early = started + pace * (len(training.done) + 1 - first) - monotonic()
+        await asyncio.sleep(min(max(early, SHORTEST_NAP), LONGEST_NAP) if early > 0 else 0)
     return True
 
 

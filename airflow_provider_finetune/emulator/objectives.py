@@ -12,7 +12,7 @@ from airflow_provider_finetune.emulator.examples import reply_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from airflow_provider_finetune.emulator.examples import Examples
+    from airflow_provider_finetune.emulator.examples import Example
     from airflow_provider_finetune.emulator.graders import Grader
 
     Floats = NDArray[np.float32]
@@ -50,18 +50,19 @@ def _targets(replies: list[str], known: list[str]) -> Ints:
 class Supervised:
     """Cross entropy of the reply; accuracy is the part of the rows whose likeliest reply is right."""
 
-    def __init__(self, training: Examples, validation: Examples | None) -> None:
-        self.replies = _most_frequent(training.replies)
-        self._training = _targets(training.replies, self.replies)
-        self._validation = _targets(validation.replies if validation else [], self.replies)
+    def __init__(self, training: list[Example], validation: list[Example]) -> None:
+        replies = [example.reply for example in training]
+        self.replies = _most_frequent(replies)
+        self._training = _targets(replies, self.replies)
+        self._validation = _targets([example.reply for example in validation], self.replies)
 
     def measure(self, scores: Floats, numbers: Ints, *, validation: bool = False) -> Measured:
         targets = (self._validation if validation else self._training)[numbers]
         rows, known = np.arange(len(targets)), targets >= 0
         gradient = _softmax(scores)
         likely = np.where(known, gradient[rows, targets], NEVER_SEEN)
-        accuracy = float(np.mean(scores.argmax(axis=1) == targets))
-        loss = float(-np.log(np.clip(likely, 1e-12, 1)).mean()) + 0.0  # not -0.0
+        accuracy = float((scores.argmax(axis=1) == targets).sum()) / len(targets)
+        loss = float(-np.log(np.maximum(likely, 1e-12)).sum()) / len(targets)
         gradient[rows[known], targets[known]] -= 1
         gradient[~known] = 0
         gradient /= len(targets)
@@ -71,13 +72,14 @@ class Supervised:
 class Preference:
     """The DPO loss against an untrained reference; accuracy is the part of the pairs in the wanted order."""
 
-    def __init__(self, training: Examples, validation: Examples | None, beta: float) -> None:
-        self.replies = _most_frequent(training.replies + training.rejected)
+    def __init__(self, training: list[Example], validation: list[Example], beta: float) -> None:
+        self.replies = _most_frequent([reply for e in training for reply in (e.reply, e.rejected)])
         self._beta = beta
         self._pairs = {
-            valid: (_targets(part.replies, self.replies), _targets(part.rejected, self.replies))
+            valid: tuple(
+                _targets([getattr(example, which) for example in part], self.replies) for which in ("reply", "rejected")
+            )
             for valid, part in ((False, training), (True, validation))
-            if part
         }
 
     def measure(self, scores: Floats, numbers: Ints, *, validation: bool = False) -> Measured:
@@ -95,11 +97,11 @@ class Preference:
 class Reward:
     """One minus the expected reward of the grader; accuracy is the mean reward of the likeliest answers."""
 
-    def __init__(self, training: Examples, validation: Examples | None, grader: Grader) -> None:
-        self.references = _most_frequent([grader.reference_of(item) for item in training.items])
+    def __init__(self, training: list[Example], validation: list[Example], grader: Grader) -> None:
+        self.references = _most_frequent([grader.reference_of(example.item) for example in training])
         self.replies = [reply_of({"content": reference}) for reference in self.references]
         self._grader = grader
-        self._items = {False: training.items, True: validation.items if validation else []}
+        self._items = {False: [example.item for example in training], True: [example.item for example in validation]}
         self._rewards: dict[tuple[bool, int], Floats] = {}
 
     def measure(self, scores: Floats, numbers: Ints, *, validation: bool = False) -> Measured:

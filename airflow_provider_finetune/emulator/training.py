@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from airflow_provider_finetune.emulator.examples import Examples
+    from airflow_provider_finetune.emulator.examples import Example
     from airflow_provider_finetune.emulator.graders import Grader
     from airflow_provider_finetune.emulator.learner import Model
     from airflow_provider_finetune.emulator.objectives import Objective
@@ -58,9 +58,10 @@ class Training:
 
     def __init__(
         self,
-        training: Examples,
-        validation: Examples | None,
+        training: list[Example],
+        validation: list[Example],
         *,
+        method: str,
         hyperparameters: dict[str, Any],
         seed: int,
         grader: Grader | None = None,
@@ -68,14 +69,17 @@ class Training:
         self._objective: Objective
         if grader:
             self._objective = Reward(training, validation, grader)
-        elif training.rejected:
+        elif method == "dpo":
             self._objective = Preference(training, validation, hyperparameters["beta"])
         else:
             self._objective = Supervised(training, validation)
         self._learner = Learner(
-            features(training.prompts), self._objective.replies, hyperparameters["learning_rate_multiplier"]
+            features(example.prompt for example in training),
+            self._objective.replies,
+            hyperparameters["learning_rate_multiplier"],
         )
-        self._validation = self._learner.fit_columns(features(validation.prompts)) if validation else None
+        prompts = [example.prompt for example in validation]
+        self._validation = self._learner.fit_columns(features(prompts)) if prompts else None
         self._examples, self._seed = len(training), seed
         self._batch_size = min(hyperparameters["batch_size"], self._examples)
         self._steps_per_epoch = -(-self._examples // self._batch_size)
@@ -117,7 +121,7 @@ class Training:
         is_reported = ends_epoch or (number - 1) % self._report_every == 0
         return Step(
             number,
-            round(loss, 5),
+            round(max(loss, 0.0), 5),
             round(accuracy, 5),
             self._validate_batch(number) if is_reported else None,
             self._validate(None) if ends_epoch else None,

@@ -16,8 +16,8 @@ from starlette.routing import Route
 
 from airflow_provider_finetune.emulator.errors import ApiError, json_body, parse
 from airflow_provider_finetune.emulator.files import (
-    ExpiresAfter,  # noqa: TC001 - pydantic reads it
-    Purpose,  # noqa: TC001
+    ExpiresAfter,
+    Purpose,
     check_length,
     check_name,
     keep,

@@ -23,7 +23,7 @@ def events(client, job_id) -> list:
 
 
 def test_a_job_goes_through_the_states_and_tells_about_it(emulator, client, create, until, animals):
-    emulator.set(job_seconds=1)
+    emulator.set(job_seconds=2)
     job = create(animals, animals, suffix="farm", seed=7, metadata={"purpose": "test"}, method=supervised(n_epochs=2))
     assert (job.status, job.fine_tuned_model, job.trained_tokens, job.result_files) == (
         "validating_files",
@@ -32,8 +32,8 @@ def test_a_job_goes_through_the_states_and_tells_about_it(emulator, client, crea
         [],
     )
     assert job.hyperparameters.batch_size == "auto"
-    assert until(job.id, "queued").hyperparameters.batch_size == 1
     running = until(job.id, "running")
+    assert running.hyperparameters.batch_size == 1
     assert running.estimated_finish >= running.created_at
     job = until(job.id, "succeeded")
     assert job.estimated_finish is None
@@ -90,7 +90,6 @@ def test_a_paused_job_stops_between_two_steps_and_goes_on_from_there(emulator, c
     while time.monotonic() < deadline:  # nothing moves
         assert len([e for e in events(client, job.id) if e.type == "metrics"]) == done
     assert client.fine_tuning.jobs.resume(job.id).status == "queued"
-    until(job.id, "running")
     job = until(job.id, "succeeded")
     # The same numbers as without a pause: it went on with what it knew.
     assert steps(client, job.id) == steps(client, straight.id)
