@@ -22,6 +22,8 @@ class CuttableProtocol(H11Protocol):
     """Hands the application its connection as `scope["state"]["transport"]`, so that a fault can cut it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        # Head and body leave in two writes; without this the body waits 40 ms for the client's acknowledgement.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.app_state = {**self.app_state, "transport": transport}
         super().connection_made(transport)
 
