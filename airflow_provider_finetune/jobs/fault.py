@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -116,4 +117,4 @@ def _seconds(value: str | None) -> float | None:
         seconds = float(value) if value else None
     except ValueError:  # an HTTP date; rare enough to back off without it
         return None
-    return seconds if seconds is not None and seconds >= 0 else None
+    return seconds if seconds is not None and 0 <= seconds < math.inf else None

@@ -86,7 +86,9 @@ class Simulation:
         self.lossy = self.random.choice([0.0, 0.1, 0.4])
         self.stalls = self.random.choice([0.0, 0.1, 0.3])
         self.jobs_fail = self.random.choice([0.0, 0.0, 0.1])
-        self.endpoint = Endpoint(self.lag, self.random)
+        # A request may be carried out after its sender has given up, or died; the rest of the lag is the list's.
+        self.late_effect = self.random.choice([0.0, 0.5, 0.9])
+        self.endpoint = Endpoint(self.lag * (1 - self.late_effect), self.random)
         self.store: dict[str, str] | None = None
         self.now = 0.0
         self.queue: list[tuple[float, int, object]] = []
@@ -113,7 +115,8 @@ class Simulation:
         attempt = Attempt("s", "f", first=number == 1, started=self.now, list_lag=self.lag)
         this = Try(number, submit(attempt, lambda: self.now), 0.0 if last else self.crash_chance)
         self.tries.append(this)
-        self.step(this, None)
+        # Between the start of a task and its first step, a worker may stall as well.
+        self.at(self.now + self.delay(), lambda: self.resume(this, None))
         if not last and self.random.random() < 0.3:  # declared dead while it lives
             self.at(self.now + self.random.uniform(0.1, 40), lambda: self.start_next(this))
 
@@ -149,6 +152,14 @@ class Simulation:
 
     def arrive(self, this: Try, action: object) -> None:
         """The request reaches the server, or not; then the answer comes back, or not."""
+        if isinstance(action, Create) and self.random.random() < self.crash_chance + self.lossy / 4:
+            # On its way when the worker dies, or when it gives up on the answer.
+            later = self.now + self.random.uniform(0, self.lag * self.late_effect)
+            this.last_create = later
+            self.at(later, lambda: self.effect(this, action))
+            if not self.crashes(this):
+                self.at(self.now, lambda: self.resume(this, LOST))
+            return
         if self.crashes(this):
             return
         remote = isinstance(action, (Search, Retrieve, Create, Cancel))
