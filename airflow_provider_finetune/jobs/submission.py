@@ -179,6 +179,7 @@ class _Run:
         self.lag = attempt.list_lag
         self.first_seen: dict[str, float] = {}
         self.told: set[str] = set()
+        self.cancelled: set[str] = set()
         self.uncertain = not attempt.first
         self.taken_over = False
 
@@ -234,13 +235,14 @@ class _Run:
             if oldest is not None and (known is None or oldest.id != known.id):
                 # Older jobs than one that has only just come into sight may be about to follow.
                 until = max(until, self.first_seen.setdefault(oldest.id, now) + self.lag)
+            if known is not None and oldest is not None and (known.created_at or 0) > (oldest.created_at or 0):
+                # At once: whoever has outlived a successor may be about to be killed, before the watch ends.
+                yield from self._cancel_but(oldest, [job for job in jobs if job.id == known.id])
             # An answer that was slow to come shows the list as it was some time after the question, no later.
             if asked >= until:
                 break
             yield Sleep(max(0.0, min(max(self.lag / 4, 0.5), until - now)))
-        for job in jobs:
-            if job is not oldest and job.status not in TERMINAL:
-                yield from self._cancel(job)
+        yield from self._cancel_but(oldest, jobs)
         if oldest is None and known is not None:
             # A job that has ended already is this submission's job all the same: its failure is the answer.
             return next((job for job in rightful if job.id == known.id), None)
@@ -317,11 +319,15 @@ class _Run:
             )
             yield from self._remember(created)
 
-    def _cancel(self, job: Job) -> Generator[Action, Any, None]:
-        yield Note(f"Cancelling {job.id}: another attempt created a job for this task earlier.", warning=True)
-        answer = yield Cancel(job.id)
-        if isinstance(answer, Fault) and answer.status != 404:
-            raise SubmissionFault(f"cancel the superfluous fine-tuning job {job.id}", answer, unsettled=True)
+    def _cancel_but(self, rightful: Job | None, jobs: list[Job]) -> Generator[Action, Any, None]:
+        for job in jobs:
+            if job is rightful or job.status in TERMINAL or job.id in self.cancelled:
+                continue
+            yield Note(f"Cancelling {job.id}: another attempt created a job for this task earlier.", warning=True)
+            answer = yield Cancel(job.id)
+            if isinstance(answer, Fault) and answer.status != 404:
+                raise SubmissionFault(f"cancel the superfluous fine-tuning job {job.id}", answer, unsettled=True)
+            self.cancelled.add(job.id)
 
     def _remember(self, job: Job) -> Generator[Action, Any, None]:
         yield Remember(
