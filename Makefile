@@ -1,0 +1,53 @@
+# make demo     see it work: a real Airflow trains a model on a local emulator and uses it
+# make demo-ui  the same, and leave it running to look around
+# make test     formatter, linter, types, layers and all tests; AIRFLOW=2.11.2 for the oldest Airflow
+# make bench    the benchmarks, each with its baseline
+# make clean    remove what was made
+
+AIRFLOW ?= 3.3.2
+VENV := .venv/airflow-$(AIRFLOW)
+RUN := $(VENV)/bin/python -m
+# The pins were made on 3.11; a later Python takes them as well where its wheels exist.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: demo demo-ui test lint bench clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.project
+	@$(RUN) demo
+
+demo-ui: $(VENV)/.project
+	@$(RUN) demo --ui
+
+test: lint
+	$(RUN) pytest $(if $(filter 2.%,$(AIRFLOW)),-m "not system") $(ARGS)
+
+lint: $(VENV)/.project
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+ifeq ($(filter 2.%,$(AIRFLOW)),)
+	$(RUN) mypy
+	$(VENV)/bin/lint-imports
+endif
+
+bench: $(VENV)/.project
+	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(VENV)/bin/python $$benchmark || exit 1; done
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+
+$(VENV)/.project: $(VENV)/.packages pyproject.toml
+	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.packages: requirements/airflow-$(AIRFLOW).txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later with venv is needed; \
+	install it, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Making $(VENV): Airflow $(AIRFLOW) and what the tests need; this takes a minute or two"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
+requirements/airflow-%.txt:
+	@echo "Airflow $* is not among the tested versions: $(patsubst requirements/airflow-%.txt,%,$(wildcard requirements/*.txt))" >&2; exit 1
