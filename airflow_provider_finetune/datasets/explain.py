@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 BOM = b"\xef\xbb\xbf"
 DEEPEST = 100
 ROLES = ("system", "developer", "user", "assistant", "tool")
+
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 # What makes a row one of another format, and how that format is described.
 _SHAPES: dict[str, tuple[str, ...]] = {
@@ -91,7 +94,7 @@ def read_object(line: bytes, *, is_whole: bool = True) -> tuple[dict[str, Any] |
     if not isinstance(value, dict):
         found = f"{type_of(value)} instead of an object"
         return None, [*faults, _fault(ErrorKind.NOT_OBJECT, found, "one JSON object in every line")]
-    if odd or "\\u" in text:
+    if odd or _ESCAPED_SURROGATE.search(text):
         faults += _odd_values(value)
         if odd and not faults:
             # It was in a value that a repeated key replaced.

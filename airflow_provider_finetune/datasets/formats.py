@@ -9,10 +9,11 @@ Sources: https://platform.openai.com/docs/guides/supervised-fine-tuning, ``…/d
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from functools import lru_cache
+from typing import Annotated, Any, Literal, TypeVar
 
+import msgspec
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -40,12 +41,9 @@ Flag = Annotated[bool, Strict()]
 
 
 def _is_json(text: str) -> str:
-    def refuse(_: str) -> NoReturn:
-        raise ValueError
-
     try:
-        json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError):
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise PydanticCustomError(ErrorKind.ARGUMENTS_NOT_JSON, "not JSON") from None
     return text
 
@@ -57,10 +55,8 @@ def _is_weight(value: Any) -> Any:
 
 
 def _is_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    faults = _schema_faults(schema, "")
-    if not faults and schema.get("type", "object") != "object":
-        faults = [Fault(ErrorKind.BAD_VALUE, ".type", "not that of an object", '"object": arguments have names')]
-    return _unless(faults, schema)
+    # The lines of a file mostly have the same tools.
+    return _unless(list(_schema_faults_of(msgspec.json.encode(schema))), schema)
 
 
 ToolName = Annotated[Text, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}\z")]
@@ -345,6 +341,15 @@ def _message_faults(messages: Sequence[Any], path: str = "messages") -> list[Fau
         found = f"with {images} images"
         faults.append(Fault(ErrorKind.TOO_MANY_IMAGES, path, found, f"at most {MOST_IMAGES} in an example"))
     return faults
+
+
+@lru_cache(maxsize=128)
+def _schema_faults_of(schema: bytes) -> tuple[Fault, ...]:
+    value = msgspec.json.decode(schema)
+    faults = _schema_faults(value, "")
+    if not faults and value.get("type", "object") != "object":
+        faults = [Fault(ErrorKind.BAD_VALUE, ".type", "not that of an object", '"object": arguments have names')]
+    return tuple(faults)
 
 
 def _schema_faults(schema: Any, path: str) -> list[Fault]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from airflow_provider_finetune.datasets.formats import EXAMPLES
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 TOKENS_PER_MESSAGE = 4
 TOKENS_PER_EXAMPLE = 3
 
+_TEXT_FIELDS = ("prompt", "completion")
+_MESSAGE_FIELDS = ("messages", "preferred_output", "non_preferred_output")
+_canonical = msgspec.json.Encoder(order="sorted").encode
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -26,16 +31,16 @@ class Frame:
     :ivar reply: what it shall answer, canonical, without texts and weights.
     :ivar split: the number of texts that belong to the prompt; the others are the reply's.
     :ivar roles: who speaks, message by message.
-    :ivar literal: text besides the texts that is paid for: tools, calls, names, parts.
+    :ivar literals: what is paid for besides the texts: tools, calls, names, parts.
     :ivar trains: False when every assistant message has weight 0, so that nothing is learned.
     :ivar ignored: top-level fields that the format does not know.
     """
 
-    prompt: str
-    reply: str
+    prompt: bytes
+    reply: bytes
     split: int
     roles: tuple[str, ...]
-    literal: str
+    literals: tuple[str, ...]
     trains: bool
     ignored: tuple[str, ...]
 
@@ -46,23 +51,29 @@ class Frame:
 
 
 def frame_of(row: dict[str, Any], method: Method) -> tuple[Frame, list[str]]:
-    """Return the frame and the texts of a row that is a good example of the method, in the order they are said.
+    """Return the frame of a row that is a good example of the method, and its texts in the order they are said.
 
     Texts are the contents that are plain strings.
     """
-    prompt, reply = _sides(row, method)
-    given, answered = list(texts_of(prompt)), list(texts_of(reply))
-    messages = [*_messages(prompt), *_messages(reply)]
+    given, answered, shared = _sides(row, method)
+    texts: list[str] = []
+    literals: list[str] = []
+    prompt = [_shape(message, texts, literals) for message in given]
+    split = len(texts)
+    reply = [_shape(message, texts, literals) for message in answered]
+    literals += [_canonical(shared[key]).decode() for key in ("tools", "functions") if shared.get(key)]
+    messages = [message for message in (*given, *answered) if isinstance(message, dict)]
+    weights = [message.get("weight") for message in messages if message["role"] == "assistant"]
     frame = Frame(
-        prompt=_canonical(_blank(prompt)),
-        reply=_canonical(_blank(reply)),
-        split=len(given),
+        prompt=_canonical([prompt, shared if method != "reinforcement" else shared.get("tools")]),
+        reply=_canonical([reply, shared if method == "reinforcement" else None]),
+        split=split,
         roles=tuple(message["role"] for message in messages),
-        literal=" ".join(_literals(prompt, reply)),
-        trains=not _only_weight_zero(messages),
-        ignored=() if method == "reinforcement" else tuple(key for key in row if key not in EXAMPLES[method].model_fields),
+        literals=tuple(literals),
+        trains=not weights or any(weight != 0 for weight in weights),
+        ignored=_ignored(row, method),
     )
-    return frame, given + answered
+    return frame, texts
 
 
 def token_of(text: str) -> bytes:
@@ -70,94 +81,74 @@ def token_of(text: str) -> bytes:
     return encode_basestring_ascii(text).encode()
 
 
-def texts_of(side: Any) -> Iterator[str]:
-    """Yield the plain contents of messages, and the values of a prompt or completion, in their order."""
-    if isinstance(side, str):
-        yield side
-    elif isinstance(side, list):
-        for message in side:
-            if isinstance(message, dict) and isinstance(message.get("content"), str):
-                yield message["content"]
-    elif isinstance(side, dict):
-        for key in ("messages", "prompt", "preferred_output", "non_preferred_output", "completion"):
-            yield from texts_of(side.get(key))
+def with_texts(row: dict[str, Any], mark: str) -> dict[str, Any]:
+    """Return a copy of a row whose texts are all the mark; the keys keep their order."""
+    marked = dict(row)
+    for key, value in row.items():
+        if key in _TEXT_FIELDS and isinstance(value, str):
+            marked[key] = mark
+        elif key == "input" and isinstance(value, dict):
+            marked[key] = with_texts(value, mark)
+        elif key in _MESSAGE_FIELDS and isinstance(value, list):
+            marked[key] = [
+                {**message, "content": mark}
+                if isinstance(message, dict) and isinstance(message.get("content"), str)
+                else message
+                for message in value
+            ]
+    return marked
 
 
-def with_texts(row: Any, mark: str) -> Any:
-    """Return a copy of a row in which every text that :func:`texts_of` yields is the mark, keys in their order."""
-    if isinstance(row, list):
-        return [
-            {**message, "content": mark}
-            if isinstance(message, dict) and isinstance(message.get("content"), str)
-            else message
-            for message in row
-        ]
-    held = {"messages", "preferred_output", "non_preferred_output", "input"}
-    return {
-        key: mark
-        if key in ("prompt", "completion") and isinstance(value, str)
-        else with_texts(value, mark)
-        if key in held and isinstance(value, list | dict)
-        else value
-        for key, value in row.items()
-    }
-
-
-def _sides(row: dict[str, Any], method: Method) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the model is given and what it shall answer."""
+def _sides(row: dict[str, Any], method: Method) -> tuple[list[Any], list[Any], dict[str, Any]]:
+    """Return what the model is given, what it shall answer, and the fields beside these."""
     match method:
         case "supervised":
-            rest = {key: row[key] for key in ("tools", "functions", "parallel_tool_calls") if row.get(key)}
-            return {"messages": row["messages"][:-1], **rest}, {"messages": row["messages"][-1:]}
+            *given, answer = row["messages"]
+            return given, [answer], _fields(row, ("tools", "functions", "parallel_tool_calls"))
         case "dpo":
-            return row["input"], {key: row[key] for key in ("preferred_output", "non_preferred_output")}
+            asked = row["input"]
+            answers = [*row["preferred_output"], None, *row["non_preferred_output"]]
+            return asked["messages"], answers, _fields(asked, ("tools", "functions", "parallel_tool_calls"))
         case "reinforcement":
-            given = {key: row[key] for key in ("messages", "tools") if row.get(key)}
-            return given, {"reference": {key: value for key, value in row.items() if key not in given}}
-    return {"prompt": row["prompt"]}, {"completion": row["completion"]}
+            return row["messages"], [], {key: value for key, value in row.items() if key != "messages"}
+    return [row["prompt"]], [row["completion"]], {}
 
 
-def _messages(side: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for key in ("messages", "preferred_output", "non_preferred_output"):
-        messages = side.get(key)
-        if isinstance(messages, list):
-            yield from (message for message in messages if isinstance(message, dict))
+def _fields(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: row[name] for name in names if row.get(name)}
 
 
-def _blank(side: dict[str, Any]) -> dict[str, Any]:
-    blank = with_texts(side, "")
-    for key in ("messages", "preferred_output", "non_preferred_output"):
-        if isinstance(blank.get(key), list):
-            blank[key] = [
-                {name: value for name, value in message.items() if name != "weight" and value is not None}
-                if isinstance(message, dict)
-                else message
-                for message in blank[key]
-            ]
-    return blank
+def _shape(message: Any, texts: list[str], literals: list[str]) -> Any:
+    """Return what a message is besides its text, and collect that text, and the literals it is paid for."""
+    if not isinstance(message, dict):
+        if isinstance(message, str):
+            texts.append(message)
+        return None
+    content = message.get("content")
+    if isinstance(content, str):
+        texts.append(content)
+        if len(message) == 2:
+            return message["role"]
+    shape = {key: value for key, value in message.items() if value is not None and key != "weight"}
+    if isinstance(content, str):
+        shape["content"] = ""
+    literals += _literals(message)
+    return shape
 
 
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+def _literals(message: dict[str, Any]) -> Iterator[str]:
+    for key in ("name", "refusal"):
+        if message.get(key):
+            yield message[key]
+    for call in message.get("tool_calls") or ():
+        yield f"{call['function']['name']} {call['function']['arguments']}"
+    if call := message.get("function_call"):
+        yield f"{call['name']} {call['arguments']}"
+    if isinstance(message.get("content"), list):
+        yield from (part.get("text") or part.get("refusal") or "" for part in message["content"])
 
 
-def _literals(prompt: dict[str, Any], reply: dict[str, Any]) -> Iterator[str]:
-    for side in (prompt, reply):
-        for key in ("tools", "functions"):
-            if side.get(key):
-                yield _canonical(side[key])
-        for message in _messages(side):
-            for key in ("name", "refusal"):
-                if isinstance(message.get(key), str):
-                    yield message[key]
-            calls = [call["function"] for call in message.get("tool_calls") or ()]
-            for call in [*calls, message.get("function_call")]:
-                if call:
-                    yield f"{call['name']} {call['arguments']}"
-            if isinstance(message.get("content"), list):
-                yield from (part.get("text") or part.get("refusal") or "" for part in message["content"])
-
-
-def _only_weight_zero(messages: list[dict[str, Any]]) -> bool:
-    weights = [message.get("weight") for message in messages if message["role"] == "assistant"]
-    return bool(weights) and all(weight == 0 for weight in weights)
+def _ignored(row: dict[str, Any], method: Method) -> tuple[str, ...]:
+    if method == "reinforcement" or row.keys() <= EXAMPLES[method].model_fields.keys():
+        return ()
+    return tuple(key for key in row if key not in EXAMPLES[method].model_fields)

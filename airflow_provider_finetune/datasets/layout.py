@@ -29,9 +29,13 @@ UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _MARK = "\x00text\x00"
 _MARKED = json.dumps(_MARK)
 _STYLES = ((", ", ": "), (",", ":"))
-_MOST_OF_A_LENGTH = 8
-_MOST_LEARNED_IN_VAIN = 2000
+_MOST_KNOWN = 1000
+_MOST_TRIALS = 200
+_ENOUGH_TO_FIND = 24
 _QUOTE = ord('"')
+
+#: Returns the string of a JSON token; raises one of UNREADABLE.
+text_of = msgspec.json.Decoder(str).decode
 _first = itemgetter(0)
 
 Raw = msgspec.Raw
@@ -67,12 +71,15 @@ class Alike(NamedTuple):
     lines: Sequence[bytes]
     columns: Sequence[Sequence[bytes]]
 
-    def halves(self) -> tuple[Alike, Alike]:
-        """Return the first and the second half of the lines."""
-        middle = len(self.lines) // 2
-        return (
-            Alike(self.places[:middle], self.lines[:middle], [column[:middle] for column in self.columns]),
-            Alike(self.places[middle:], self.lines[middle:], [column[middle:] for column in self.columns]),
+    def only(self, chosen: Sequence[int]) -> Alike:
+        """Return some of the lines.
+
+        :param chosen: counted within this group.
+        """
+        return Alike(
+            [self.places[i] for i in chosen],
+            [self.lines[i] for i in chosen],
+            [[column[i] for i in chosen] for column in self.columns],
         )
 
 
@@ -147,7 +154,7 @@ _READERS: dict[Method, _Reader] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Layout:
     """The bytes around the texts of a line.
 
@@ -157,43 +164,55 @@ class Layout:
     """
 
     frame: Frame
-    pieces: list[bytes]
+    pieces: tuple[bytes, ...]
     length: int
     tokens: int
 
-    def fits(self, group: Alike, written: bytes) -> bool:
-        """Return whether all lines of a group are written like this, byte for byte.
-
-        :param written: the lines of the group in one.
-        """
+    def fits(self, group: Alike) -> bool:
+        """Return whether all lines of a group are written like this, byte for byte."""
         count, width = len(group.lines), len(self.pieces) + len(group.columns)
         parts = [b""] * (count * width)
         for i, piece in enumerate(self.pieces):
             parts[2 * i :: width] = [piece] * count
         for i, column in enumerate(group.columns):
             parts[2 * i + 1 :: width] = column
-        return b"".join(parts) == written
+        return b"".join(parts) == b"".join(group.lines)
 
 
 class Layouts:
-    """The layouts that a file was seen to use, those last used first."""
+    """The layouts that a file was seen to use."""
 
     def __init__(self) -> None:
-        self._by_texts: dict[int, list[Layout]] = {}
-        self._in_vain = 0
+        self._known: dict[tuple[bytes, ...], Layout] = {}
+        self._last: dict[int, Layout] = {}
+        self._trials = _MOST_TRIALS
 
-    def find(self, group: Alike, written: bytes) -> Layout | None:
-        """Return the layout of all lines of a group, if they have but one and it is known.
+    def of_all(self, group: Alike) -> Layout | None:
+        """Return the layout of all lines of a group if it is the one last met; cheaper than one by one."""
+        layout = self._last.get(len(group.columns))
+        return layout if layout is not None and layout.fits(group) else None
 
-        :param written: the lines of the group in one.
+    def of_one(self, line: bytes, texts: Sequence[bytes]) -> Layout | None:
+        """Return the layout of a line, if it is known.
+
+        :param texts: the texts of the line as JSON tokens.
         """
-        known = self._by_texts.get(len(group.columns), [])
-        for i, layout in enumerate(known):
-            if layout.fits(group, written):
-                self._in_vain = 0
-                known.insert(0, known.pop(i))
-                return layout
-        return None
+        pieces = []
+        end = 0
+        for text in texts:
+            start = line.find(text[:_ENOUGH_TO_FIND], end)
+            if not line.startswith(text, start):
+                # The text begins like something before it.
+                return None
+            pieces.append(line[end:start])
+            end = start + len(text)
+        pieces.append(line[end:])
+        layout = self._known.get(tuple(pieces))
+        if layout is None:
+            return None
+        self._last[len(texts)] = layout
+        self._trials = min(self._trials + 1, _MOST_TRIALS)
+        return layout
 
     def learn(self, line: bytes, row: dict[str, Any], frame: Frame, texts: Sequence[bytes], tokens: int) -> None:
         """Remember how a good line is written.
@@ -201,16 +220,14 @@ class Layouts:
         :param texts: the texts of the line as JSON tokens, in the order of the columns of :func:`alike`.
         :param tokens: those of the example that are not in its texts.
         """
-        if self._in_vain > _MOST_LEARNED_IN_VAIN or not are_strings(texts):
+        # Trials that lead nowhere, as with calls that differ in every line, come to an end.
+        if self._trials <= 0 or len(self._known) >= _MOST_KNOWN or not are_strings(texts):
             return
-        self._in_vain += 1
+        self._trials -= 1
         pieces = _pieces(line, row, texts)
-        if pieces is None:
-            return
-        length = len(line) - sum(map(len, texts)) + 2 * len(texts)
-        known = self._by_texts.setdefault(len(texts), [])
-        known.insert(0, Layout(frame, pieces, length, tokens))
-        del known[_MOST_OF_A_LENGTH:]
+        if pieces is not None:
+            length = len(line) - sum(len(text) - 2 for text in texts)
+            self._known[pieces] = self._last[len(texts)] = Layout(frame, pieces, length, tokens)
 
 
 def are_strings(tokens: Sequence[bytes]) -> bool:
@@ -218,7 +235,7 @@ def are_strings(tokens: Sequence[bytes]) -> bool:
     return set(map(_first, tokens)) == {_QUOTE} and b'""' not in tokens
 
 
-def _pieces(line: bytes, row: dict[str, Any], texts: Sequence[bytes]) -> list[bytes] | None:
+def _pieces(line: bytes, row: dict[str, Any], texts: Sequence[bytes]) -> tuple[bytes, ...] | None:
     ending = line[len(line.rstrip(b"\r\n")) :]
     marked = with_texts(row, _MARK)
     for separators in _STYLES:
@@ -229,5 +246,5 @@ def _pieces(line: bytes, row: dict[str, Any], texts: Sequence[bytes]) -> list[by
             pieces = [piece.encode() for piece in around]
             pieces[-1] += ending
             if b"".join(chain.from_iterable(zip(pieces, [*texts, b""], strict=True))) == line:
-                return pieces
+                return tuple(pieces)
     return None

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_SLOTS = 1 << 24
-_MASK = _SLOTS - 1
+_FEWEST_SLOTS = 1 << 16
+_MOST_SLOTS = 1 << 24
+_SLOTS_PER_EXAMPLE = 8
 
 
 class Repeat(NamedTuple):
@@ -33,8 +34,8 @@ class Repeats:
     def __init__(self) -> None:
         self._prompts = array("q")
         self._examples = array("q")
-        # A bit of memory for "seen before": nearly all prompts are new, and only the others are looked at again.
-        self._slots = bytearray(_SLOTS)
+        # A byte says "seen before": nearly all prompts are new, and only the others are looked at again.
+        self._slots = bytearray(_FEWEST_SLOTS)
         self._candidates: set[int] = set()
 
     def extend(self, prompts: Sequence[int], examples: Sequence[int]) -> None:
@@ -43,14 +44,22 @@ class Repeats:
         :param prompts: per line the hash of the prompt, or 0 for a line that holds no example.
         :param examples: per line the hash of the whole example.
         """
-        slots, again = self._slots, self._candidates.add
+        if len(self._slots) < min(_SLOTS_PER_EXAMPLE * len(self._prompts), _MOST_SLOTS):
+            self._grow()
+        slots, mask, again = self._slots, len(self._slots) - 1, self._candidates.add
         for prompt in prompts:
-            if slots[prompt & _MASK]:
+            if slots[prompt & mask]:
                 again(prompt)
             else:
-                slots[prompt & _MASK] = 1
+                slots[prompt & mask] = 1
         self._prompts.extend(prompts)
         self._examples.extend(examples)
+
+    def _grow(self) -> None:
+        self._slots = bytearray(16 * len(self._slots))
+        mask = len(self._slots) - 1
+        for prompt in self._prompts:
+            self._slots[prompt & mask] = 1
 
     def __iter__(self) -> Iterator[Repeat]:
         """Yield every line that repeats an earlier one, in the order of the file."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_finetune.datasets.cost import cost_of
 from airflow_provider_finetune.datasets.explain import explain, fitting
 from airflow_provider_finetune.datasets.frame import frame_of, token_of
-from airflow_provider_finetune.datasets.layout import Layouts, alike, are_strings
+from airflow_provider_finetune.datasets.layout import UNREADABLE, Layouts, alike, are_strings, text_of
 from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind, quoted
 from airflow_provider_finetune.datasets.repeats import Repeats
 from airflow_provider_finetune.datasets.report import DatasetReport, FileReport, Tally
@@ -275,7 +274,9 @@ class DatasetChecker:
         block = _Block(lines, self._lines + 1, is_whole)
         groups = alike(lines, self.method)
         for group in groups:
-            self._check_alike(group, block)
+            layout = self._layouts.of_all(group)
+            if layout is None or not self._count(group, layout, block):
+                self._check_each(group, block)
         if sum(len(group.lines) for group in groups) < len(lines):
             for place in sorted(set(range(len(lines))).difference(*(group.places for group in groups))):
                 self._examine(place, block)
@@ -284,17 +285,26 @@ class DatasetChecker:
         for place, fault in sorted(block.faults, key=lambda found: found[0]):
             self._add(block.first + place, fault)
 
-    def _check_alike(self, group: Alike, block: _Block) -> None:
-        written = b"".join(group.lines)
-        layout = self._layouts.find(group, written)
-        columns = None if layout is None else _identities(group.columns, written)
-        if layout is None or columns is None:
-            if len(group.lines) == 1:
-                self._examine(group.places[0], block, [column[0] for column in group.columns])
-                return
-            for half in group.halves():
-                self._check_alike(half, block)
-            return
+    def _check_each(self, group: Alike, block: _Block) -> None:
+        """Check lines of several layouts, known or not, good or not."""
+        of_layout: dict[Layout, list[int]] = {}
+        for i, texts in enumerate(zip(*group.columns, strict=True)):
+            layout = self._layouts.of_one(group.lines[i], texts)
+            if layout is None:
+                self._examine(group.places[i], block, texts)
+            else:
+                of_layout.setdefault(layout, []).append(i)
+        for layout, chosen in of_layout.items():
+            if not self._count(group.only(chosen), layout, block):
+                for i in chosen:
+                    if not self._count(group.only([i]), layout, block):
+                        self._examine(group.places[i], block)
+
+    def _count(self, group: Alike, layout: Layout, block: _Block) -> bool:
+        """Take lines of a layout for good; return False if they are not, for what their texts hold."""
+        columns = _identities(group.columns)
+        if columns is None:
+            return False
         frame, count = layout.frame, len(group.lines)
         prompts = list(map(hash, zip(repeat(frame.prompt, count), *columns[: frame.split], strict=True)))
         replies = list(map(hash, zip(repeat(frame.reply, count), *columns[frame.split :], strict=True)))
@@ -306,13 +316,14 @@ class DatasetChecker:
         if not frame.trains or max(quarters) > 4 * self.limits.long_example_tokens:
             for place, quarter in zip(group.places, quarters, strict=True):
                 self._look_at(frame, quarter // 4, place, block)
+        return True
 
     def _quarters(self, group: Alike, layout: Layout, block: _Block) -> list[int]:
         """Return four times the tokens of each line: a byte of text is about a quarter of a token."""
         count = self._count_tokens
         if count is not None:
             return [
-                4 * (layout.tokens + sum(count(json.loads(text)) for text in texts))
+                4 * (layout.tokens + sum(count(text_of(text)) for text in texts))
                 for texts in zip(*group.columns, strict=True)
             ]
         around = 4 * layout.tokens - layout.length
@@ -321,7 +332,7 @@ class DatasetChecker:
             return [around + len(line) - int(line.count(b"\\u") * saved) for line in group.lines]
         return [around + length for length in map(len, group.lines)]
 
-    def _examine(self, place: int, block: _Block, said: list[bytes] | None = None) -> None:
+    def _examine(self, place: int, block: _Block, said: Sequence[bytes] = ()) -> None:
         """Check one line thoroughly.
 
         :param said: its texts as they are written, if it has any.
@@ -341,7 +352,7 @@ class DatasetChecker:
         self._count_replies([reply])
         self._roles[frame.roles] += 1
         count = self._count_tokens or estimated
-        around = frame.framing_tokens + count(frame.literal)
+        around = frame.framing_tokens + sum(map(count, frame.literals))
         tokens = around + sum(map(count, texts))
         self._quarter_tokens[4 * tokens] += 1
         self._look_at(frame, tokens, place, block)
@@ -432,13 +443,16 @@ class DatasetChecker:
         )
 
 
-def _identities(columns: Sequence[Sequence[bytes]], written: bytes) -> Sequence[Sequence[bytes]] | None:
+def _identities(columns: Sequence[Sequence[bytes]]) -> Sequence[Sequence[bytes]] | None:
     """Return texts such that equal texts are equal bytes; None unless all are strings that hold something."""
     if not all(map(are_strings, columns)):
         return None
-    if written.isascii():
-        return columns
     try:
-        return [[text if text.isascii() else token_of(json.loads(text)) for text in column] for column in columns]
-    except UnicodeDecodeError:
+        return [
+            column
+            if all(map(bytes.isascii, column))
+            else [text if text.isascii() else token_of(text_of(text)) for text in column]
+            for column in columns
+        ]
+    except UNREADABLE:
         return None
