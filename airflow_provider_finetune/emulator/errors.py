@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.responses import JSONResponse
 
+from airflow_provider_finetune.emulator.json_text import read_json
+
 if TYPE_CHECKING:
     from starlette.requests import Request
 
@@ -83,8 +85,8 @@ def parse(model: type[Model], data: Any) -> Model:
 async def json_body(request: Request) -> Any:
     """The request's JSON object, or a 400."""
     try:
-        body = await request.json()
-    except (ValueError, RecursionError):
+        body = read_json(await request.body())
+    except ValueError:
         body = None
     if not isinstance(body, dict):
         raise ApiError(400, "We could not parse the JSON body of your request: it must be a JSON object.")

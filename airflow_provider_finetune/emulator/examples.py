@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_finetune.emulator.json_text import read_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -114,7 +116,7 @@ def _messages(value: Any, place: str) -> list[dict[str, Any]]:
         if role == "assistant":
             if not _says_something(message):
                 raise _BadLine(f"{here} must have content or tool_calls")
-            if message.get("weight", 1) not in (0, 1):
+            if message.get("weight") not in (None, 0, 1):
                 raise _BadLine(f"{here}.weight must be 0 or 1")
         elif role in ("system", "developer", "user") and message.get("content") is None:
             raise _BadLine(f"{here} must have content")
@@ -133,7 +135,7 @@ def _supervised(row: dict[str, Any]) -> Example:
     if not said:
         raise _BadLine("messages must have at least one assistant message")
     # A turn of weight 0 is context, not a lesson, unless there is nothing else.
-    last = next((i for i in reversed(said) if messages[i].get("weight", 1)), said[-1])
+    last = next((i for i in reversed(said) if messages[i].get("weight") != 0), said[-1])
     return Example(last_user_turn(messages[:last]), reply_of(messages[last]))
 
 
@@ -178,8 +180,8 @@ def read_examples(path: Path, method: str, *, param: str, stopped: Callable[[], 
             if number % 1000 == 0 and stopped():
                 break
             try:
-                example = read(_object(json.loads(line), "the line"))
-            except (ValueError, RecursionError):
+                example = read(_object(read_json(line), "the line"))
+            except ValueError:
                 raise _bad_line(param, number, "the line is not valid JSON") from None
             except _BadLine as e:
                 raise _bad_line(param, number, f"{e} (method {method})") from None
