@@ -40,9 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace, key: str) -> None:
-    from pydantic import ValidationError
-
     from airflow_provider_finetune.emulator.app import application
+    from airflow_provider_finetune.emulator.errors import ApiError, parse
     from airflow_provider_finetune.emulator.faults import Fault
     from airflow_provider_finetune.emulator.models import base_models
     from airflow_provider_finetune.emulator.server import Server
@@ -50,17 +49,20 @@ async def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace, k
     from airflow_provider_finetune.emulator.store import Store
 
     try:
-        settings = Settings(
-            job_seconds=options.job_seconds,
-            refuse_training=options.refuse_training,
-            list_lag_seconds=options.list_lag,
-            ignore_metadata_filter=options.ignore_metadata_filter,
-            drop_metadata=options.drop_metadata,
+        settings = parse(
+            Settings,
+            {
+                "job_seconds": options.job_seconds,
+                "refuse_training": options.refuse_training,
+                "list_lag_seconds": options.list_lag,
+                "ignore_metadata_filter": options.ignore_metadata_filter,
+                "drop_metadata": options.drop_metadata,
+            },
         )
         faults = [Fault.from_spec(spec) for spec in options.fault]
         models = dict(model.partition("=")[::2] for model in options.model)
         served = base_models({name: date or None for name, date in models.items()})
-    except (ValidationError, ValueError) as e:
+    except (ApiError, ValueError) as e:
         parser.error(str(e))
     store = Store(settings, served)
     server = Server(application(store, key, faults), store, options.host, options.port)

@@ -5,24 +5,34 @@ Never subject to faults or lag; the same key opens them.
 
 from __future__ import annotations
 
+from datetime import date  # noqa: TC003 - pydantic reads it
+from time import time
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from airflow_provider_finetune.emulator.errors import json_body, parse
 from airflow_provider_finetune.emulator.faults import Fault, matches
 from airflow_provider_finetune.emulator.jobs import known_job
-from airflow_provider_finetune.emulator.models import base_models
+from airflow_provider_finetune.emulator.models import ServedModel
 from airflow_provider_finetune.emulator.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
+    from pydantic import BaseModel, Field
+from starlette.responses import Response
 
     from airflow_provider_finetune.emulator.faults import Faulty
-    from airflow_provider_finetune.emulator.models import ServedModel
     from airflow_provider_finetune.emulator.store import Store
+
+
+class NewModel(BaseModel):
+    """A base model to serve, and the day when it shuts down, if known."""
+
+    name: str = Field(min_length=1)
+    shutdown_date: date | None = None
 
 
 async def list_faults(request: Request) -> Response:
@@ -73,8 +83,9 @@ async def show_job(request: Request) -> Response:
 
 async def add_model(request: Request) -> Response:
     """Adds a base model or changes its shutdown date: `{"name": ..., "shutdown_date": "YYYY-MM-DD" or null}`."""
-    body = await json_body(request)
-    model: ServedModel = base_models({str(body.get("name")): body.get("shutdown_date")})[-1]
+    wanted = parse(NewModel, await json_body(request))
+    day = wanted.shutdown_date.isoformat() if wanted.shutdown_date else None
+    model = ServedModel(wanted.name, int(time()), day)
     request.app.state.store.models[model.name] = model
     return JSONResponse(model.as_json())
 

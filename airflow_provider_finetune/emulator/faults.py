@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_provider_finetune.emulator.errors import ApiError
+from airflow_provider_finetune.emulator.errors import ApiError, parse
 from airflow_provider_finetune.emulator.store import new_id
 
 if TYPE_CHECKING:
@@ -68,14 +68,18 @@ class Fault(BaseModel):
 
     @classmethod
     def from_spec(cls, spec: str) -> Fault:
-        """The fault that a command line names: `KIND [METHOD [PATH]] [key=value ...]`."""
+        """The fault that a command line names: `KIND [METHOD [PATH]] [key=value ...]`.
+
+        :raises ApiError: there is no such fault.
+        :raises ValueError: a quotation mark is not closed.
+        """
         words = shlex.split(spec)
         positional = [word for word in words if "=" not in word]
         fields: dict[str, Any] = dict(zip(("kind", "method", "path"), positional, strict=False))
         fields |= dict(word.split("=", 1) for word in words if "=" in word)
         if fields.get("times") == "always":
             fields["times"] = None
-        return cls(**fields)
+        return parse(cls, fields)
 
     def takes(self, method: str, path: str) -> bool:
         """Whether this request is one of those to go wrong; counts it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from datetime import date
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -72,9 +73,13 @@ def base_models(extra: dict[str, str | None]) -> list[ServedModel]:
     """The base models that can be trained.
 
     :param extra: shutdown dates (YYYY-MM-DD or `None`) by name; replaces or adds to the built-in ones.
+    :raises ValueError: a date is none.
     """
     dates = {**dict.fromkeys(BASE_MODELS), **extra}
-    return [ServedModel(name, int(time()), date) for name, date in dates.items()]
+    for day in extra.values():
+        if day:
+            date.fromisoformat(day)
+    return [ServedModel(name, int(time()), day) for name, day in dates.items()]
 
 
 def served(store: Store, name: str) -> ServedModel | None:

@@ -156,6 +156,29 @@ def test_an_unknown_fault_is_refused(emulator):
         emulator.fault("explode")
 
 
+def test_an_unknown_switch_or_a_date_that_is_none_is_refused(emulator):
+    with pytest.raises(ValueError, match="job_second"):
+        emulator.set(job_second=1)
+    with pytest.raises(ValueError, match="shutdown_date"):
+        emulator.add_model("a", "soon")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--fault=explode", "kind"), ("--model=a=soon", "soon"), ("--job-seconds=-1", "job_seconds")],
+)
+def test_a_wrong_option_is_refused_by_name(option, message):
+    process = subprocess.run(
+        [sys.executable, "-m", "airflow_provider_finetune.emulator", "--api-key", "k", "--port", "0", option],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
+
+
 def test_the_list_can_lag_behind(emulator, client, submit):
     emulator.set(list_lag_seconds=1)
     job = submit(metadata={"run": "1"})
