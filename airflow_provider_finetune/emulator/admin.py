@@ -21,8 +21,7 @@ from airflow_provider_finetune.emulator.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from pydantic import BaseModel, Field
-from starlette.responses import Response
+    from starlette.responses import Response
 
     from airflow_provider_finetune.emulator.faults import Faulty
     from airflow_provider_finetune.emulator.store import Store
