@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 INTERVAL = 5.0
+FIRST = "first wait"
 ROUND_SLACK = 2.0
 
 
@@ -76,12 +77,14 @@ def serving() -> Iterator[Server]:
 
 
 class Loop:
-    """Watches an event loop from inside: the longest time for which it served nobody."""
+    """Watches an event loop from inside: the longest time for which it served nobody, in each phase."""
 
     def __init__(self) -> None:
-        self.longest = 0.0
-        self.where = ""
+        self.longest: dict[str, float] = {}
+        self.longest_cpu: dict[str, float] = {}
+        self.collecting: dict[str, float] = {}
         self.phase = ""
+        gc.callbacks.append(self._collected)
         self.ours = 0.0
         self.watch()
 
@@ -94,17 +97,28 @@ class Loop:
 
     async def _tick(self) -> None:
         while True:
-            before = time.monotonic()
+            before, cpu = time.monotonic(), time.thread_time()
             await asyncio.sleep(0.005)
             gap = time.monotonic() - before - 0.005 - self.ours
             self.ours = 0.0
-            if gap > self.longest:
-                self.longest, self.where = gap, self.phase
+            self.longest[self.phase] = max(gap, self.longest.get(self.phase, 0.0))
+            cpu = min(gap, time.thread_time() - cpu)
+            self.longest_cpu[self.phase] = max(cpu, self.longest_cpu.get(self.phase, 0.0))
+
+    def _collected(self, event: str, info: dict[str, int]) -> None:
+        """Note how long Python's garbage collector stopped everything."""
+        if event == "start":
+            self.collection_started = time.monotonic()
+        else:
+            took = time.monotonic() - self.collection_started
+            self.collecting[self.phase] = max(took, self.collecting.get(self.phase, 0.0))
 
     def memory(self) -> float:
         """Memory of this process that nobody else shares, in KB. Looking takes a moment, which is not the waits'."""
         started = time.monotonic()
+        gc.callbacks.remove(self._collected)
         gc.collect()
+        gc.callbacks.append(self._collected)
         text = Path("/proc/self/smaps_rollup").read_text()
         self.ours += time.monotonic() - started
         return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
@@ -160,7 +174,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     await asyncio.sleep(0)
     loop = Loop()
 
-    loop.phase = "first wait"
+    loop.phase = FIRST
     await waits.start(range(1))
     await _requests(server, 2)
     memory_of_one = loop.memory()
@@ -187,14 +201,12 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     loop.watch()
     loop.phase = "end"
     await server.acontrol("end?in=1")
-    while len(waits.events) < options.waits:
-        await asyncio.sleep(0.2)
+    await asyncio.gather(*waits.tasks)
     ended_at = (await server.acontrol("counts", "GET"))["ended_at"]
     loop.look_away()
     late = sorted(at - ended_at for at, _ in waits.events)
     good = sum(event.get("event", event.get("status")) in ("ended", "success") for _, event in waits.events)
 
-    await asyncio.gather(*waits.tasks)
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task() and task is not loop.task]
     in_time = [(at, kind) for at, kind in after["requests"] if wall <= at < wall + seconds]
     starts = [at for at, kind in in_time if kind == "first page of the list"]
@@ -212,8 +224,10 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         "requests": kinds,
         "requests_a_round": sum(kinds.values()) / rounds * options.connections,
         "most_in_a_minute": _most_in_a_minute([at for at, _ in after["requests"]]),
-        "longest_step_ms": loop.longest * 1000,
-        "longest_step_where": loop.where,
+        "longest_step_ms": max(gap for phase, gap in loop.longest.items() if phase != FIRST) * 1000,
+        "longest_steps_ms": {phase: round(gap * 1000) for phase, gap in loop.longest.items()},
+        "longest_steps_cpu_ms": {phase: round(gap * 1000) for phase, gap in loop.longest_cpu.items()},
+        "garbage_collector_ms": {phase: round(took * 1000) for phase, took in loop.collecting.items()},
         "memory_kb": (memory_of_all - memory_of_one) / max(1, options.waits - 1),
         "memory_of_one_mb": memory_of_one / 1024,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -228,9 +242,11 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 async def _requests(server: Server, count: int) -> None:
     """Return when the server has seen so many requests."""
-    while sum((await server.acontrol("counts", "GET"))["kinds"].values()) < count:
+    while True:
+        seen = await server.acontrol("counts", "GET")
         await asyncio.sleep(0.2)
-    await asyncio.sleep(0.2)
+        if sum(seen["kinds"].values()) >= count:
+            return
 
 
 async def _round(server: Server, options: argparse.Namespace) -> None:
@@ -338,12 +354,8 @@ def scale(runs: list[dict[str, Any]]) -> str:
         ("events", "good", "{:,}"),
         ("tasks left", "tasks_left", "{}"),
     ]
-    return table(
-        [
-            tuple(name for name, _, _ in columns),
-            *(tuple(form.format(run[key]) for _, key, form in columns) for run in runs),
-        ]
-    )
+    head = tuple(name for name, _, _ in columns)
+    return table([head, *(tuple(form.format(run[key]) for _, key, form in columns) for run in runs)])
 
 
 def main() -> int:
@@ -374,10 +386,12 @@ def main() -> int:
         runs = [measured(server, "ours", 1000, limit=180) for _ in range(1 if options.quick else options.runs)]
         text, fine = comparison(official, runs)
         print(text)
-        kinds = {kind: round(n / runs[0]["rounds"], 1) for kind, n in runs[0]["requests"].items()}
-        print(
-            f"\nOurs, requests a round by kind (first run): {kinds}; longest step in: {runs[0]['longest_step_where']}"
-        )
+        first = runs[0]
+        print("\nOurs, the first run:")
+        print(f"- requests a round: { {kind: round(n / first['rounds'], 1) for kind, n in first['requests'].items()} }")
+        print(f"- longest step in each phase, ms: {first['longest_steps_ms']}")
+        print(f"- the same, processor time only, ms: {first['longest_steps_cpu_ms']}")
+        print(f"- longest run of Python's garbage collector, ms: {first['garbage_collector_ms']}")
         if not options.quick:
             if official is None:
                 print(f"\nThe official trigger was not done after {options.official_limit:.0f} s and was stopped.")

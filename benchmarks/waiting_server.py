@@ -135,7 +135,7 @@ class Protocol(asyncio.Protocol):
         self.received += data
         while b"\r\n\r\n" in self.received:
             head, _, self.received = self.received.partition(b"\r\n\r\n")
-            method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
+            _, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
             if target.startswith("/control/"):
                 self.answer(self.control(target))
             else:
