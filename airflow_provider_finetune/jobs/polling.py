@@ -22,6 +22,8 @@ PAGE = 100
 TOGETHER = 0.25
 MAX_BACK_OFF = 60.0
 WINDOW = 10.0
+#: An endpoint whose list could not be read is asked for it again after so many seconds.
+LIST_AGAIN = 3600.0
 
 
 def interval(job: Job | None, poll_interval: float, epoch: float) -> float:
@@ -120,9 +122,13 @@ class BackOff:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """Asks for a page of the job list, newest first. Answer: ``(jobs, has_more)`` or a fault."""
+    """Asks for a page of the job list, newest first. Answer: ``(jobs, has_more)`` or a fault.
+
+    ``doubted``: the endpoint is known to answer, so that a fault is the list's own.
+    """
 
     after: str | None = None
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,22 +180,34 @@ def due(watched: Iterable[Watched], now: float) -> list[Watched]:
 Round = Generator[ListPage | Retrieve | Seen, Any, bool]
 
 
-def look(wanted: Iterable[Watched], *, can_list: bool = True) -> Round:
+def look(wanted: Iterable[Watched], *, can_list: bool = True, in_trouble: bool = False) -> Round:
     """Look at the wanted jobs with the fewest requests; yield each request, and what it tells about each job.
 
     Pages of the list come first, no deeper than the oldest wanted job and only as long as they are worth their price;
     the rest is retrieved one by one. Jobs that a page shows without being wanted are told too: that is free.
 
     :param wanted: the jobs to look at.
-    :param can_list: whether the endpoint is known to list jobs.
+    :param can_list: whether the endpoint can list jobs, as far as is known.
+    :param in_trouble: whether the endpoint failed the last time. Then one job is retrieved first, which tells an
+        endpoint that is down from one whose list alone is broken.
     :return: whether the endpoint can list jobs.
     """
     left = {one.job_id: one for one in wanted}
+    if in_trouble and can_list and len(left) > 1:
+        job_id = min(left, key=lambda job_id: left[job_id].failures)
+        answer = yield Retrieve(job_id)
+        yield Seen(job_id, fault=answer) if isinstance(answer, Fault) else Seen(job_id, answer)
+        if isinstance(answer, Fault) and answer.kind is not FaultKind.REFUSED:
+            return can_list
+        del left[job_id]
     after: str | None = None
     fruitless = 0
     while can_list and len(left) > 1:
-        answer = yield ListPage(after)
+        answer = yield ListPage(after, doubted=in_trouble)
         if isinstance(answer, Fault):
+            if answer.kind is FaultKind.LOST and in_trouble:
+                can_list = False
+                break
             if answer.kind is not FaultKind.REFUSED:
                 return can_list  # trouble of the whole endpoint: the back-off takes over
             if answer.status in (401, None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -84,18 +85,20 @@ class FineTuningJobTrigger(BaseTrigger):
     async def _wait(self) -> TriggerEvent:
         from airflow_provider_finetune.triggers.poller import waiting
 
-        progress = Progress(self)
         told: set[str] = set()
-        async with waiting(self.conn_id, self.job_id, poll_interval=self.poll_interval, unseen=self.unseen) as wait:
-            while True:
-                try:
-                    async with asyncio.timeout(max(0.0, self.end_time - time.time())):
-                        update = await wait.updates.get()
-                except TimeoutError:
-                    return self._event("timeout", None, "the time to wait is over")
-                if event := self._consider(update, told):
-                    return event
-                await progress.show(update)
+        waits = waiting(self.conn_id, self.job_id, poll_interval=self.poll_interval, unseen=self.unseen)
+        with closing(Progress(self)) as progress:
+            async with waits as wait:
+                while True:
+                    try:
+                        async with asyncio.timeout(max(0.0, self.end_time - time.time())):
+                            update = await wait.updates.get()
+                    except TimeoutError:
+                        return self._event("timeout", None, "the time to wait is over")
+                    if event := self._consider(update, told):
+                        return event
+                    progress.show(update)
+                    await asyncio.sleep(0)  # many updates at once must not keep the event loop from the others
 
     def _consider(self, update: Update, told: set[str]) -> TriggerEvent | None:
         """Log what is new; return the event to fire, if any."""
@@ -119,6 +122,8 @@ class FineTuningJobTrigger(BaseTrigger):
 
     def _show(self, event: Event) -> None:
         self.log.log(event.level, "%s", event.message)
+        # Only what the log shows counts as seen: the worker takes up from there.
+        self.unseen.last_id, self.unseen.last_created_at = event.id, event.created_at
 
     def _event(self, why: str, job: Job | None, message: str) -> TriggerEvent:
         return TriggerEvent(  # type: ignore[no-untyped-call]

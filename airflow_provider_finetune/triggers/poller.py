@@ -13,6 +13,7 @@ import logging
 import random
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 30.0
+#: For events, which can wait: a slow list of events must not hold up the next look at the jobs.
+EVENTS_SECONDS = 10.0
+#: How many waits are told something before the event loop gets its turn.
+AT_ONCE = 25
+#: Where clients are opened, one at a time.
+_opening = ThreadPoolExecutor(1, "finetune-client")
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
 
 
@@ -47,10 +54,15 @@ class Update:
 
 @dataclass(slots=True, eq=False)
 class Wait:
-    """One wait on one job. ``unseen`` is where its log of events stands."""
+    """One wait on one job.
+
+    ``unseen`` is where the delivery of its events stands, ``older`` the event from which an unfinished reading of them
+    goes on: there may be many pages, newest first.
+    """
 
     job_id: str
     unseen: Unseen
+    older: str | None = None
     updates: asyncio.Queue[Update] = field(default_factory=asyncio.Queue)
 
 
@@ -65,7 +77,7 @@ async def waiting(conn_id: str, job_id: str, *, poll_interval: float, unseen: Un
     poller = pollers.get(conn_id)
     if poller is None:
         poller = pollers[conn_id] = Poller(conn_id)
-    wait = Wait(job_id, unseen)
+    wait = Wait(job_id, Unseen(unseen.last_id, unseen.last_created_at))
     poller.add(wait, poll_interval)
     try:
         yield wait
@@ -85,6 +97,8 @@ class Poller:
         self.budget = polling.Budget(requests_per_minute())
         self.back_off = polling.BackOff()
         self.can_list = True
+        self.list_again = 0.0
+        self.events_again = 0.0
         self.client: AsyncOpenAI | None = None
         self.key_has_worked = False
         self.event_turns: deque[Wait] = deque()
@@ -113,8 +127,6 @@ class Poller:
         waits.remove(wait)
         if not waits:
             del self.waits[wait.job_id], self.watched[wait.job_id]
-        with suppress(ValueError):
-            self.event_turns.remove(wait)
         return not self.waits
 
     async def close(self) -> None:
@@ -158,36 +170,44 @@ class Poller:
     async def _round(self) -> int:
         """Look at what is due; return how many requests it took."""
         jitter = random.random()  # noqa: S311 - spreads load, guards nothing
-        wanted = polling.due(self.watched.values(), time.monotonic())
-        plan = polling.look(wanted, can_list=self.can_list)
-        requests, answer = 0, None
+        now = time.monotonic()
+        self.can_list = self.can_list or now >= self.list_again
+        wanted = polling.due(self.watched.values(), now)
+        plan = polling.look(wanted, can_list=self.can_list, in_trouble=self.back_off.failures > 0)
+        requests, told, answer = 0, 0, None
         while True:
             try:
                 step = plan.send(answer)
             except StopIteration as stop:
+                if self.can_list and not stop.value:
+                    self.list_again = time.monotonic() + polling.LIST_AGAIN
                 self.can_list = stop.value
                 return requests
             answer = None
             if isinstance(step, polling.Seen):
                 self._tell(step, jitter)
+                told += 1
+                if told % AT_ONCE == 0:
+                    await asyncio.sleep(0)
                 continue
             if isinstance(step, polling.Retrieve) and step.job_id not in self.watched:
                 answer = Fault(FaultKind.LOST)  # nobody waits for it any more
                 continue
             requests += 1
             answer = await self._ask(step)
-            if isinstance(answer, Fault) and self._is_down(answer, step, jitter):
-                return requests
+            if isinstance(answer, Fault):
+                one_of_many = step.doubted if isinstance(step, polling.ListPage) else len(self.watched) > 1
+                if await self._is_down(answer, jitter, one_of_many=one_of_many):
+                    return requests
 
-    def _is_down(self, fault: Fault, step: polling.ListPage | polling.Retrieve, jitter: float) -> bool:
+    async def _is_down(self, fault: Fault, jitter: float, *, one_of_many: bool) -> bool:
         """Return whether the fault is the whole endpoint's, having backed off for all its jobs at once."""
-        one_of_many = isinstance(step, polling.Retrieve) and len(self.watched) > 1
         if fault.kind is FaultKind.REFUSED or not self.back_off.failed(
             fault, time.monotonic(), jitter, one_of_many=one_of_many
         ):
             return False
         if self.back_off.failures == 1:
-            self._note(f"{fault.explain('look at the fine-tuning jobs')} Waiting through it until the deadline.")
+            await self._note(f"{fault.explain('look at the fine-tuning jobs')} Waiting through it until the deadline.")
         return True
 
     def _tell(self, seen: polling.Seen, jitter: float) -> None:
@@ -209,42 +229,63 @@ class Poller:
         for wait in self.waits.get(job_id, ()):
             wait.updates.put_nowait(update)
 
-    def _note(self, note: str) -> None:
-        for job_id in self.waits:
+    async def _note(self, note: str) -> None:
+        for told, job_id in enumerate(list(self.waits)):
             self._deliver(job_id, Update(note=note))
+            if told % AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     # -- events
 
-    async def _fetch_events(self, how_many: int) -> None:
-        """Fetch the new events of some jobs, those first that have waited longest for it."""
-        for _ in range(min(how_many, len(self.event_turns))):
-            if not self.event_turns or self.back_off.failures:
+    async def _fetch_events(self, requests: int) -> None:
+        """Fetch new events with at most so many requests; the waits take turns."""
+        for _ in range(len(self.event_turns)):
+            if requests <= 0 or self.back_off.failures or time.monotonic() < self.events_again:
                 return
-            wait = self.event_turns[0]
-            self.event_turns.rotate(-1)
-            watched = self.watched.get(wait.job_id)
-            if watched is None or watched.job is None:
+            wait = self.event_turns.popleft()
+            if not self._is_waiting(wait):
                 continue
-            await self._fetch_events_of(wait)
+            try:
+                while requests > 0 and self.watched[wait.job_id].job is not None:
+                    requests -= 1
+                    if not await self._fetch_events_of(wait) or not self._is_waiting(wait):
+                        break
+            finally:
+                if wait.older is not None:
+                    self.event_turns.appendleft(wait)
+                else:
+                    self.event_turns.append(wait)
 
-    async def _fetch_events_of(self, wait: Wait) -> None:
-        after: str | None = None
-        unseen = Unseen(wait.unseen.last_id, wait.unseen.last_created_at)
-        while True:
-            answer = await self._ask_for(
-                lambda client, after=after: client.fine_tuning.jobs.with_raw_response.list_events(
-                    wait.job_id, limit=polling.PAGE, **_after(after)
-                )
+    def _is_waiting(self, wait: Wait) -> bool:
+        return wait in self.waits.get(wait.job_id, ())
+
+    async def _fetch_events_of(self, wait: Wait) -> bool:
+        """Fetch a page of a job's events; return whether there are more to fetch right away."""
+        answer = await self._ask_for(
+            lambda client: client.fine_tuning.jobs.with_raw_response.list_events(
+                wait.job_id, limit=polling.PAGE, timeout=EVENTS_SECONDS, **_after(wait.older)
             )
-            if isinstance(answer, Fault):
-                return  # progress is a courtesy; the status decides
-            page = [item for item in answer.get("data") or () if isinstance(item, dict)]
-            if not unseen.add(page) or not answer.get("has_more"):
-                break
-            after = page[-1].get("id")
-        if events := unseen.in_order():
-            wait.unseen.last_id, wait.unseen.last_created_at = events[-1].id, events[-1].created_at
-            wait.updates.put_nowait(Update(events=tuple(events)))
+        )
+        if isinstance(answer, Fault):
+            # Progress is a courtesy, the status decides; but an endpoint that is busy is busy for both.
+            if answer.kind is FaultKind.BUSY:
+                await self._is_down(answer, random.random(), one_of_many=False)  # noqa: S311
+            elif answer.kind is FaultKind.LOST:
+                self.events_again = time.monotonic() + polling.MAX_BACK_OFF
+            else:
+                wait.older, wait.unseen = None, Unseen(wait.unseen.last_id, wait.unseen.last_created_at)
+            return False
+        page = [item for item in answer.get("data") or () if isinstance(item, dict)]
+        if wait.unseen.add(page) and answer.get("has_more"):
+            wait.older = page[-1].get("id")
+            return True
+        events = wait.unseen.in_order()
+        wait.older = None
+        if events:
+            wait.unseen = Unseen(events[-1].id, events[-1].created_at)
+            for n in range(0, len(events), AT_ONCE):
+                wait.updates.put_nowait(Update(events=tuple(events[n : n + AT_ONCE])))
+        return False
 
     # -- requests
 
@@ -285,13 +326,17 @@ class Poller:
             return Fault(FaultKind.LOST, message="the answer is not JSON as the API describes it")
         self.key_has_worked = True
         if self.back_off.succeeded():
-            self._note("The endpoint answers again.")
+            await self._note("The endpoint answers again.")
         return answer
 
     async def _open_client(self) -> AsyncOpenAI:
-        # In a thread: importing the SDK takes a second, which the event loop does not have.
-        hooks = await asyncio.to_thread(importlib.import_module, "airflow_provider_finetune.hooks.fine_tuning")
-        client: AsyncOpenAI = await hooks.FineTuningHook(conn_id=self.conn_id).aget_conn()
+        # Importing the SDK takes a second and reading the CA certificates a tenth, which the event loop does not have.
+        in_thread = asyncio.get_running_loop().run_in_executor
+        hooks = await in_thread(_opening, _import_hooks)
+        opening = hooks.FineTuningHook(conn_id=self.conn_id).aget_conn()
+        client: AsyncOpenAI = (
+            await in_thread(_opening, asyncio.run, opening) if _connections_anywhere() else await opening
+        )
         # The SDK's default of 600 s would let one hanging request hold up every job.
         seconds = REQUEST_SECONDS if client.timeout == hooks.openai.DEFAULT_TIMEOUT else client.timeout
         self.client = client.with_options(max_retries=0, timeout=seconds)
@@ -308,6 +353,18 @@ def requests_per_minute() -> int:
     from airflow.providers.common.compat.sdk import conf
 
     return max(1, int(conf.getint("finetune", "requests_per_minute", fallback=300)))
+
+
+def _import_hooks() -> Any:
+    importlib.import_module("openai.resources.fine_tuning")  # which the SDK would do in the first request
+    return importlib.import_module("airflow_provider_finetune.hooks.fine_tuning")
+
+
+def _connections_anywhere() -> bool:
+    """Return whether a connection can be looked up in another event loop than the triggerer's: from Airflow 3.3.2."""
+    from airflow.providers.common.compat.sdk import Connection
+
+    return hasattr(Connection, "aextra_dejson")
 
 
 def _unusable(error: Exception) -> Fault:
