@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,23 @@ def upload(emulator: Emulator, content: bytes, name: str = "train.jsonl") -> str
 
     with openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key) as client:
         return client.files.create(file=(name, content), purpose="fine-tune").id
+
+
+@pytest.fixture
+def until(emulator: Emulator) -> Callable[..., dict[str, Any]]:
+    """Wait until a job has one of the statuses, by the emulator's own account; return the job."""
+
+    def until(job_id: str, *statuses: str, seconds: float = 30) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while True:
+            job = next(job for job in emulator.jobs() if job["id"] == job_id)
+            if job["status"] in statuses:
+                return job
+            assert job["status"] not in ("succeeded", "failed", "cancelled"), f"{job['status']}, not {statuses}"
+            assert time.monotonic() < deadline, f"still {job['status']}, not {statuses}"
+            time.sleep(0.02)
+
+    return until
 
 
 @dataclass

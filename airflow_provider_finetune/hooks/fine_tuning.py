@@ -13,10 +13,10 @@ from airflow.providers.openai.hooks.openai import OpenAIHook
 
 from airflow_provider_finetune.exceptions import EndpointUnreachable, RequestRefused
 from airflow_provider_finetune.jobs.events import Unseen
-from airflow_provider_finetune.jobs.fault import FaultKind, read_fault
+from airflow_provider_finetune.jobs.fault import FaultKind, read_fault, without_keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from openai import AsyncOpenAI, OpenAI
     from openai.types import FileObject, Model, ModelDeleted
@@ -75,14 +75,14 @@ class FineTuningHook(OpenAIHook):
 
         :param metadata: only jobs that carry these pairs. Servers that ignore the filter are checked here.
         """
-        first = self.conn.fine_tuning.jobs.list(limit=PAGE, **_filter(metadata))
-        return [job for page in _pages(first) for job in page if _carries(job, metadata)]
+        pages = _pages(self.conn.fine_tuning.jobs.list, limit=PAGE, **_filter(metadata))
+        return [job for page in pages for job in page if _carries(job, metadata)]
 
     async def alist_jobs(self, metadata: Mapping[str, str] | None = None) -> list[FineTuningJob]:
         """Return all jobs, newest first, as :meth:`list_jobs`."""
         async with self._aclient() as client:
-            first = await client.fine_tuning.jobs.list(limit=PAGE, **_filter(metadata))
-            return [job async for page in _apages(first) for job in page if _carries(job, metadata)]
+            pages = _apages(client.fine_tuning.jobs.list, limit=PAGE, **_filter(metadata))
+            return [job async for page in pages for job in page if _carries(job, metadata)]
 
     def cancel_job(self, job_id: str) -> FineTuningJob:
         """Ask for the job to be cancelled; return the job."""
@@ -118,8 +118,8 @@ class FineTuningHook(OpenAIHook):
         """
         unseen = unseen or Unseen()
         found: dict[str, FineTuningJobEvent] = {}
-        for page in _pages(self.conn.fine_tuning.jobs.list_events(job_id, limit=PAGE)):
-            found |= {event.id: event for event in page}
+        for page in _pages(self.conn.fine_tuning.jobs.list_events, job_id, limit=PAGE):
+            found |= {_id(event): event for event in page}
             if not unseen.add(map(payload, page)):
                 break
         return [found[event.id] for event in unseen.in_order()]
@@ -129,22 +129,22 @@ class FineTuningHook(OpenAIHook):
         unseen = unseen or Unseen()
         found: dict[str, FineTuningJobEvent] = {}
         async with self._aclient() as client:
-            async for page in _apages(await client.fine_tuning.jobs.list_events(job_id, limit=PAGE)):
-                found |= {event.id: event for event in page}
+            async for page in _apages(client.fine_tuning.jobs.list_events, job_id, limit=PAGE):
+                found |= {_id(event): event for event in page}
                 if not unseen.add(map(payload, page)):
                     break
         return [found[event.id] for event in unseen.in_order()]
 
     def list_checkpoints(self, job_id: str) -> list[FineTuningJobCheckpoint]:
         """Return all checkpoints of the job, newest first, each once."""
-        first = self.conn.fine_tuning.jobs.checkpoints.list(job_id, limit=PAGE)
-        return [checkpoint for page in _pages(first) for checkpoint in page]
+        pages = _pages(self.conn.fine_tuning.jobs.checkpoints.list, job_id, limit=PAGE)
+        return [checkpoint for page in pages for checkpoint in page]
 
     async def alist_checkpoints(self, job_id: str) -> list[FineTuningJobCheckpoint]:
         """Return all checkpoints of the job, newest first, each once."""
         async with self._aclient() as client:
-            first = await client.fine_tuning.jobs.checkpoints.list(job_id, limit=PAGE)
-            return [checkpoint async for page in _apages(first) for checkpoint in page]
+            pages = _apages(client.fine_tuning.jobs.checkpoints.list, job_id, limit=PAGE)
+            return [checkpoint async for page in pages for checkpoint in page]
 
     # -- files: https://platform.openai.com/docs/api-reference/files
 
@@ -174,12 +174,12 @@ class FineTuningHook(OpenAIHook):
 
     def list_files(self, purpose: str = "fine-tune") -> list[FileObject]:
         """Return all files of a purpose, newest first."""
-        return [file for page in _pages(self.conn.files.list(purpose=purpose)) for file in page]
+        return [file for page in _pages(self.conn.files.list, purpose=purpose) for file in page]
 
     async def alist_files(self, purpose: str = "fine-tune") -> list[FileObject]:
         """Return all files of a purpose, newest first."""
         async with self._aclient() as client:
-            return [file async for page in _apages(await client.files.list(purpose=purpose)) for file in page]
+            return [file async for page in _apages(client.files.list, purpose=purpose) for file in page]
 
     def read_file(self, file_id: str) -> bytes:
         """Return the content of a file. Result files that the server answers base64-encoded are decoded."""
@@ -194,12 +194,12 @@ class FineTuningHook(OpenAIHook):
 
     def list_models(self) -> list[Model]:
         """Return the models that the endpoint offers."""
-        return list(self.conn.models.list())
+        return [model for page in _pages(self.conn.models.list) for model in page]
 
     async def alist_models(self) -> list[Model]:
         """Return the models that the endpoint offers."""
         async with self._aclient() as client:
-            return [model async for model in client.models.list()]
+            return [model async for page in _apages(client.models.list) for model in page]
 
     def retrieve_model(self, model: str) -> Model:
         """Return what the endpoint knows of a model; some tell its ``shutdown_date`` (YYYY-MM-DD)."""
@@ -276,7 +276,11 @@ def _read(answer: object) -> Any:
     """Return the answer if it is the API's: the SDK hands on whatever a proxy or a wrong base URL says."""
     if isinstance(answer, openai.BaseModel):
         return answer
-    raise openai.APIError("not a JSON object", request=cast("Any", None), body=None)
+    raise _not_the_apis()
+
+
+def _not_the_apis() -> openai.APIError:
+    return openai.APIError("not a JSON object", request=cast("Any", None), body=None)
 
 
 @contextmanager
@@ -305,11 +309,8 @@ def _usable(conn_id: str) -> Iterator[None]:
     try:
         yield
     except (openai.OpenAIError, TypeError, ValueError) as error:
-        why = type(error).__name__
-        if isinstance(error, openai.OpenAIError):
-            why = "it has no API key (password)"
-        elif isinstance(error, ValueError):
-            why = str(error)
+        no_key = isinstance(error, openai.OpenAIError)
+        why = "it has no API key (password)" if no_key else without_keys(str(error))
         raise RequestRefused(
             f"Connection {conn_id!r} cannot be used: {why}. It needs type openai, the API key as password, the base "
             "URL as host, and in the extra only what the openai client takes."
@@ -328,28 +329,44 @@ def _expiry(seconds: int | None) -> dict[str, Any]:
     return {} if seconds is None else {"expires_after": {"anchor": "created_at", "seconds": seconds}}
 
 
-def _pages(first: Any) -> Iterator[list[Any]]:
+def _pages(ask: Callable[..., Any], *arguments: Any, **filters: Any) -> Iterator[list[Any]]:
     """Yield what each page brings that is new; end when one brings nothing, for a server may repeat itself."""
     seen: set[str] = set()
-    for page in _read(first).iter_pages():
+    with _of_the_api():
+        first = ask(*arguments, **filters)
+    for page in first.iter_pages():
         if not (new := _new(page, seen)):
             return
         yield new
 
 
-async def _apages(first: Any) -> AsyncIterator[list[Any]]:
+async def _apages(ask: Callable[..., Any], *arguments: Any, **filters: Any) -> AsyncIterator[list[Any]]:
     """Yield what each page brings that is new, as :func:`_pages`."""
     seen: set[str] = set()
-    async for page in _read(first).iter_pages():
+    with _of_the_api():
+        first = await ask(*arguments, **filters)
+    async for page in first.iter_pages():
         if not (new := _new(page, seen)):
             return
         yield new
+
+
+@contextmanager
+def _of_the_api() -> Iterator[None]:
+    try:
+        yield
+    except AttributeError:  # the SDK takes whatever it gets for a page
+        raise _not_the_apis() from None
 
 
 def _new(page: Any, seen: set[str]) -> list[Any]:
-    new = {item.id: item for item in page.data or () if item.id not in seen}
+    new = {_id(item): item for item in page.data or () if _id(item) not in seen}
     seen |= new.keys()
     return list(new.values())
+
+
+def _id(item: Any) -> str:
+    return str(getattr(item, "id", None) or "")
 
 
 def _decoded(content: bytes) -> bytes:

@@ -60,11 +60,9 @@ def test_a_refused_organisation_gets_the_dates_and_the_way_to_another_endpoint()
 
 
 def test_an_explanation_names_what_was_tried_the_status_code_param_and_message() -> None:
-    said = read_fault(404, body("fine_tune_not_found", param="fine_tune_id")).explain(
-        "retrieve fine-tuning job ftjob-1"
-    )
+    said = read_fault(404, body("fine_tune_not_found", param="fine_tune_id")).explain("retrieve job ftjob-1")
     assert said.startswith(
-        "Could not retrieve fine-tuning job ftjob-1: HTTP 404 (code fine_tune_not_found, param fine_tune_id): It said no."
+        "Could not retrieve job ftjob-1: HTTP 404 (code fine_tune_not_found, param fine_tune_id): It said no."
     )
 
 
