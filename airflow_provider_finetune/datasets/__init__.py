@@ -9,10 +9,11 @@ Pure Python without Airflow, SDK or network::
 """
 
 from airflow_provider_finetune.datasets.formats import Method
+from airflow_provider_finetune.datasets.lines import Limits
 from airflow_provider_finetune.datasets.problem import ErrorKind, Problem, WarningKind
 from airflow_provider_finetune.datasets.report import DatasetReport, FileReport
 from airflow_provider_finetune.datasets.tokens import EncodingUnavailable, Tokens
-from airflow_provider_finetune.datasets.validation import DatasetChecker, Limits, check
+from airflow_provider_finetune.datasets.validation import DatasetChecker, check
 
 __all__ = [
     "DatasetChecker",

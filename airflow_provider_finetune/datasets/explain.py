@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
@@ -13,6 +12,8 @@ from airflow_provider_finetune.datasets.formats import EXAMPLES
 from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, quoted, type_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic_core import ErrorDetails
 
     from airflow_provider_finetune.datasets.formats import Example, Method
@@ -110,13 +111,11 @@ def examine(row: dict[str, Any], method: Method) -> tuple[Example | None, list[F
             if all(key in row for key in keys):
                 fits = "supervised or reinforcement" if shape == "messages" else shape
                 found = f"an example for method {fits} ({', '.join(keys)})"
-                return None, [
-                    _fault(ErrorKind.WRONG_FORMAT, found, f"one for method {method} ({', '.join(wanted)})")
-                ]
+                return None, [_fault(ErrorKind.WRONG_FORMAT, found, f"one for method {method} ({', '.join(wanted)})")]
     try:
         return EXAMPLES[method].model_validate(row), []
     except ValidationError as error:
-        return None, [fault for detail in error.errors() for fault in _explained(detail, row)]
+        return None, [fault for detail in error.errors() for fault in _explained(detail)]
 
 
 def fitting(row: dict[str, Any]) -> set[Method]:
@@ -150,9 +149,7 @@ def _loads(text: str) -> tuple[Any, bool]:
         return number
 
     try:
-        return json.loads(
-            text, object_pairs_hook=as_object, parse_constant=as_constant, parse_float=as_float
-        ), odd
+        return json.loads(text, object_pairs_hook=as_object, parse_constant=as_constant, parse_float=as_float), odd
     except RecursionError:
         raise ValueError("nested too deep") from None
 
@@ -173,9 +170,7 @@ def _odd_values(value: Any, path: str = "") -> Iterator[Fault]:
         case dict():
             if isinstance(value, _Repeated):
                 for key in value.keys_repeated:
-                    yield Fault(
-                        ErrorKind.DUPLICATE_KEY, _joined(path, key), "a key that occurs twice", "each key once"
-                    )
+                    yield Fault(ErrorKind.DUPLICATE_KEY, _joined(path, key), "a key that occurs twice", "each key once")
             for key, inner in value.items():
                 if _has_surrogate(key):
                     yield Fault(
@@ -188,7 +183,10 @@ def _odd_values(value: Any, path: str = "") -> Iterator[Fault]:
                 yield from _odd_values(inner, f"{path}[{i}]")
         case float() if value != value or value in (float("inf"), float("-inf")):
             yield Fault(
-                ErrorKind.NOT_FINITE, path or None, "NaN, infinite or too large a number", "a JSON number that fits 64 bits"
+                ErrorKind.NOT_FINITE,
+                path or None,
+                "NaN, infinite or too large a number",
+                "a JSON number that fits 64 bits",
             )
         case str() if _has_surrogate(value):
             yield Fault(
@@ -248,15 +246,14 @@ _EXPECTED_FIELD = {
 }
 
 
-def _explained(detail: ErrorDetails, row: dict[str, Any]) -> list[Fault]:
+def _explained(detail: ErrorDetails) -> list[Fault]:
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     path = _path(detail["loc"])
     field = path.rpartition(".")[2].partition("[")[0]
     match kind:
         case "faults":
             return [
-                Fault(fault.kind, _under(path, fault.path), fault.found, fault.expected)
-                for fault in context["faults"]
+                Fault(fault.kind, _under(path, fault.path), fault.found, fault.expected) for fault in context["faults"]
             ]
         case "union_tag_invalid" | "union_tag_not_found":
             return [_untagged(path, value)]
@@ -277,7 +274,7 @@ def _explained(detail: ErrorDetails, row: dict[str, Any]) -> list[Fault]:
         case "extra_forbidden":
             return [Fault(ErrorKind.UNKNOWN_FIELD, path, "an unknown field", "only fields of the format")]
         case "string_pattern_mismatch":
-            return [_bad_name(path, field, str(value))]
+            return [_bad_name(path, str(value))]
         case "literal_error":
             found = quoted(value) if isinstance(value, str) and value else type_of(value)
             expected = str(context.get("expected", "another value")).replace("'", '"')
@@ -312,9 +309,8 @@ def _untagged(path: str, value: Any) -> Fault:
     return Fault(ErrorKind.UNKNOWN_ROLE, place, quoted(name), expected)
 
 
-def _bad_name(path: str, field: str, name: str) -> Fault:
-    is_tool = field == "name" and ("function" in path or not path.startswith(("messages", "input")))
-    if is_tool or not any(mark in path for mark in ("].name",)):
+def _bad_name(path: str, name: str) -> Fault:
+    if path.endswith(("function.name", "function_call.name")) or path.startswith("functions["):
         return Fault(ErrorKind.BAD_TOOL_NAME, path, quoted(name, 64), "1 to 64 of a-z, A-Z, 0-9, _ and -")
     return Fault(ErrorKind.BAD_NAME, path, quoted(name, 64), "1 to 64 characters without space and <|\\/>")
 

@@ -121,12 +121,8 @@ _TextParts = list[Annotated[_TextPart | Annotated[None, Tag("")], _tagged_by("ty
 _UserParts = list[Annotated[_TextPart | _ImagePart, _tagged_by("type")]]
 _AssistantParts = list[Annotated[_TextPart | _RefusalPart, _tagged_by("type")]]
 
-TextContent = Annotated[
-    _Text | Annotated[_TextParts, Field(min_length=1), Tag("@parts")], Discriminator(_content_tag)
-]
-UserContent = Annotated[
-    _Text | Annotated[_UserParts, Field(min_length=1), Tag("@parts")], Discriminator(_content_tag)
-]
+TextContent = Annotated[_Text | Annotated[_TextParts, Field(min_length=1), Tag("@parts")], Discriminator(_content_tag)]
+UserContent = Annotated[_Text | Annotated[_UserParts, Field(min_length=1), Tag("@parts")], Discriminator(_content_tag)]
 AssistantContent = Annotated[
     _Text | Annotated[_AssistantParts, Field(min_length=1), Tag("@parts")], Discriminator(_content_tag)
 ]
@@ -216,11 +212,10 @@ Message = Annotated[
     | Annotated[FunctionMessage, Tag("@function")],
     _tagged_by("role"),
 ]
-_Reply = Annotated[
-    Annotated[AssistantMessage, Tag("@assistant")] | Annotated[None, Tag("")], _tagged_by("role")
-]
+_Reply = Annotated[Annotated[AssistantMessage, Tag("@assistant")] | Annotated[None, Tag("")], _tagged_by("role")]
 Messages = Annotated[list[Message], Field(min_length=1)]
 Replies = Annotated[list[_Reply], Field(min_length=1)]
+
 
 class FunctionDefinition(_Object):
     """A function that the model may call, with the JSON schema of its arguments."""
@@ -254,9 +249,7 @@ class SupervisedExample(_Conversation):
     def _turns(self) -> SupervisedExample:
         faults = list(_message_faults(self.messages))
         if not any(message.role == "assistant" for message in self.messages):
-            faults.append(
-                Fault(ErrorKind.NO_ASSISTANT, "messages", "without an assistant message", "at least one")
-            )
+            faults.append(Fault(ErrorKind.NO_ASSISTANT, "messages", "without an assistant message", "at least one"))
         elif (last := self.messages[-1].role) != "assistant":
             faults.append(_last_turn(len(self.messages), last, "assistant"))
         return _unless(faults, self)
@@ -326,9 +319,7 @@ def _message_faults(messages: Sequence[Any], path: str = "messages") -> list[Fau
             case ToolMessage() if message.tool_call_id not in calls:
                 found = quoted(message.tool_call_id, 40)
                 expected = "the id of a tool call in an assistant message before it"
-                faults.append(
-                    Fault(ErrorKind.RESULT_WITHOUT_CALL, f"{path}[{i}].tool_call_id", found, expected)
-                )
+                faults.append(Fault(ErrorKind.RESULT_WITHOUT_CALL, f"{path}[{i}].tool_call_id", found, expected))
             case FunctionMessage() if message.name not in functions:
                 found, expected = (
                     quoted(message.name, 64),
@@ -382,14 +373,12 @@ def _schema_faults(schema: Any, path: str) -> list[Fault]:
 
 
 def _last_turn(count: int, found: str, expected: str) -> Fault:
-    return Fault(
-        ErrorKind.LAST_TURN, f"messages[{count - 1}].role", quoted(found), f"{expected} in the last message"
-    )
+    return Fault(ErrorKind.LAST_TURN, f"messages[{count - 1}].role", quoted(found), f"{expected} in the last message")
 
 
 def _unless(faults: list[Fault], example: Checked) -> Checked:
     if faults:
         # All of them travel in one error: a model's validator can raise only once.
         message = "; ".join(str(fault).replace("{", "(").replace("}", ")") for fault in faults)
-        raise PydanticCustomError("faults", message, {"faults": faults})  # type: ignore[arg-type]
+        raise PydanticCustomError("faults", message, {"faults": faults})
     return example

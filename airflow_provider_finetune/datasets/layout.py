@@ -9,7 +9,7 @@ decoding them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence  # noqa: TC003 - msgspec and NamedTuple read annotations
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter, itemgetter

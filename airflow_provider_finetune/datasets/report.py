@@ -57,7 +57,9 @@ class Tally:
         return {
             "total": self.total,
             "by_kind": dict(self.by_kind),
-            "listed": [{**asdict(problem), "kind": str(problem.kind), "message": str(problem)} for problem in self.listed],
+            "listed": [
+                {**asdict(problem), "kind": str(problem.kind), "message": str(problem)} for problem in self.listed
+            ],
         }
 
 

@@ -4,64 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import replace
 from io import BytesIO
-from itertools import repeat
 from os import fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_finetune.datasets.cost import cost_of
-from airflow_provider_finetune.datasets.explain import explain, fitting
-from airflow_provider_finetune.datasets.frame import frame_of, token_of
-from airflow_provider_finetune.datasets.layout import UNREADABLE, Layouts, alike, are_strings, text_of
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind, quoted
-from airflow_provider_finetune.datasets.repeats import Repeats
+from airflow_provider_finetune.datasets.lines import Limits, LineChecker
+from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind
 from airflow_provider_finetune.datasets.report import DatasetReport, FileReport, Tally
-from airflow_provider_finetune.datasets.tokens import (
-    BYTES_PER_TOKEN,
-    DEFAULT_ENCODING,
-    counter_for,
-    estimated,
-    tokens_from,
-)
+from airflow_provider_finetune.datasets.tokens import DEFAULT_ENCODING, counter_for, tokens_from
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from os import PathLike
 
     from airflow_provider_finetune.datasets.formats import Method
-    from airflow_provider_finetune.datasets.frame import Frame
-    from airflow_provider_finetune.datasets.layout import Alike, Layout
-    from airflow_provider_finetune.datasets.problem import Problem
     from airflow_provider_finetune.datasets.tokens import TokenSource
 
-_BLOCK = 1 << 18
-# A \uXXXX is six bytes in the file, but two or three of text.
-_BYTES_SAVED_PER_ESCAPE = 3.5
-_MOST_REPLIES_TOLD_APART = 4096
-_MOST_ROWS_TRIED_ON_OTHER_METHODS = 50
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Where a check draws its lines.
-
-    :ivar listed: errors, and warnings, that are listed; all are counted.
-    :ivar min_examples: the API wants 10 in a training file; a validation file needs one.
-    :ivar max_line_bytes: longer lines are errors, and are not held in memory.
-    :ivar long_example_tokens: OpenAI's models take 65,536 tokens a training example and cut off the rest.
-    :ivar imbalance: the share of examples with one and the same reply that is worth a warning.
-    """
-
-    listed: int = 20
-    min_examples: int = 10
-    max_line_bytes: int = 16 * 1024 * 1024
-    long_example_tokens: int = 65_536
-    imbalance: float = 0.8
-
-
 DEFAULT_LIMITS = Limits()
+_BLOCK = 1 << 18
 
 
 def check(
@@ -84,6 +46,7 @@ def check(
     :param price_per_million_tokens: for a million trained tokens, in any currency.
     :param tokens: ``auto`` counts with tiktoken where its encoding is on this machine, which takes longer than all
         else together; ``estimate`` does not; ``tiktoken`` insists.
+    :param encoding: of tiktoken, ``o200k_base`` or ``cl100k_base``.
     :raises OSError: a file cannot be read.
     :raises EncodingUnavailable: tiktoken is wanted and cannot be had offline.
     """
@@ -102,37 +65,7 @@ def check(
 
 def for_validation(limits: Limits) -> Limits:
     """Return the limits for a validation file, which needs but one example."""
-    return Limits(**{**vars(limits), "min_examples": min(1, limits.min_examples)})
-
-
-@dataclass
-class _Block:
-    """Lines that are checked together, and what is found out about them, in the order of the lines.
-
-    :ivar first: the number of the first line.
-    :ivar prompts: per line the hash of its prompt; 0 stands for a line without an example.
-    """
-
-    lines: list[bytes]
-    first: int
-    is_whole: bool
-    prompts: list[int] = field(default_factory=list)
-    examples: list[int] = field(default_factory=list)
-    faults: list[tuple[int, Fault]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.prompts = [0] * len(self.lines)
-        self.examples = [0] * len(self.lines)
-        sample = self.lines[0][:8192]
-        self.has_escapes = sample.count(b"\\u") * 100 > len(sample)
-
-    def put(self, places: Sequence[int], prompts: list[int], replies: list[int]) -> None:
-        examples = list(map(hash, zip(prompts, replies, strict=True)))
-        if len(places) == len(self.lines):
-            self.prompts, self.examples = prompts, examples
-        else:
-            for place, prompt, example in zip(places, prompts, examples, strict=True):
-                self.prompts[place], self.examples[place] = prompt, example
+    return replace(limits, min_examples=min(1, limits.min_examples))
 
 
 class DatasetChecker:
@@ -140,6 +73,7 @@ class DatasetChecker:
 
     :param file: its name in messages.
     :param method: what the file shall train.
+    :param tokens: as for :func:`check`.
     """
 
     def __init__(
@@ -151,27 +85,14 @@ class DatasetChecker:
         encoding: str = DEFAULT_ENCODING,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        self.file = file
-        self.method = method
-        self.limits = limits
-        self.errors = Tally(limits.listed)
-        self.warnings = Tally(limits.listed)
-        self._token_source, self._count_tokens = counter_for(tokens, encoding)
+        self._token_source, count_tokens = counter_for(tokens, encoding)
+        self._lines = LineChecker(file, method, limits, count_tokens)
+        self._most_bytes = limits.max_line_bytes
         self._sha256 = hashlib.sha256()
         self._size = 0
-        self._lines = 0
-        self._blank_lines = 0
         self._rest = b""
         self._is_skipping = False
         self._is_closed = False
-        self._layouts = Layouts()
-        self._repeats = Repeats()
-        self._roles: Counter[tuple[str, ...]] = Counter()
-        self._replies: Counter[int] = Counter()
-        self._quarter_tokens: Counter[int] = Counter()
-        self._ignored: set[str] = set()
-        self._other_methods: set[Method] | None = None
-        self._rows_tried = 0
 
     @property
     def sha256(self) -> str:
@@ -197,13 +118,10 @@ class DatasetChecker:
             return
         self._is_closed = True
         if self._is_skipping:
-            self._too_long()
+            self._lines.skip()
         elif self._rest:
-            self._check([self._rest], is_whole=False)
-        if (found := self._lines - self._blank_lines) < self.limits.min_examples:
-            few = "1 example" if found == 1 else f"{found} examples"
-            self._add(None, Fault(ErrorKind.TOO_FEW_EXAMPLES, None, few, f"at least {self.limits.min_examples}"))
-        self._look_back()
+            self._lines.check([self._rest], is_whole=False)
+        self._lines.look_back()
 
     def finish(
         self,
@@ -219,31 +137,28 @@ class DatasetChecker:
         :param is_complete: False when the file is looked at alone, and the other one elsewhere.
         """
         self.close()
-        errors, warnings = Tally(self.limits.listed), Tally(self.limits.listed)
-        if is_complete and validation is None and self.method == "reinforcement":
+        lines = self._lines
+        errors, warnings = Tally(lines.limits.listed), Tally(lines.limits.listed)
+        if is_complete and validation is None and lines.method == "reinforcement":
             fault = Fault(ErrorKind.NO_VALIDATION_FILE, None, "no validation file", "one, for method reinforcement")
-            errors.add(fault.at(self.file, None))
-        errors.update(self.errors)
-        warnings.update(self.warnings)
+            errors.add(fault.at(lines.file, None))
+        errors.update(lines.errors)
+        warnings.update(lines.warnings)
         if validation is not None:
             validation.close()
-            errors.update(validation.errors)
+            errors.update(validation._lines.errors)
             warnings.update(self._overlap(validation))
-            warnings.update(validation.warnings)
+            warnings.update(validation._lines.warnings)
         training = self._report()
         return DatasetReport(
-            method=self.method,
+            method=lines.method,
             training=training,
             validation=None if validation is None else validation._report(),
             errors=errors,
             warnings=warnings,
-            cost=cost_of(
-                training.tokens.total, n_epochs=n_epochs, price_per_million_tokens=price_per_million_tokens
-            ),
-            fits=() if training.examples else tuple(sorted(self._other_methods or ())),
+            cost=cost_of(training.tokens.total, n_epochs=n_epochs, price_per_million_tokens=price_per_million_tokens),
+            fits=() if training.examples else tuple(sorted(lines.other_methods or ())),
         )
-
-    # -- lines
 
     def _split(self, block: bytes) -> None:
         if self._is_skipping:
@@ -251,208 +166,45 @@ class DatasetChecker:
             if not newline:
                 return
             self._is_skipping = False
-            self._too_long()
+            self._lines.skip()
         end = block.rfind(b"\n") + 1
         if end:
             lines = BytesIO(self._rest + block[:end]).readlines()
             self._rest = block[end:]
-            if max(map(len, lines)) <= self.limits.max_line_bytes:
-                self._check(lines)
+            if max(map(len, lines)) <= self._most_bytes:
+                self._lines.check(lines)
             else:
                 for line in lines:
-                    if len(line) <= self.limits.max_line_bytes:
-                        self._check([line])
+                    if len(line) <= self._most_bytes:
+                        self._lines.check([line])
                     else:
-                        self._too_long()
+                        self._lines.skip()
         else:
             self._rest += block
-        if len(self._rest) > self.limits.max_line_bytes:
+        if len(self._rest) > self._most_bytes:
             self._rest, self._is_skipping = b"", True
 
-    def _check(self, lines: list[bytes], *, is_whole: bool = True) -> None:
-        """Check lines: as many as possible together, the others one by one."""
-        block = _Block(lines, self._lines + 1, is_whole)
-        groups = alike(lines, self.method)
-        for group in groups:
-            layout = self._layouts.of_all(group)
-            if layout is None or not self._count(group, layout, block):
-                self._check_each(group, block)
-        if sum(len(group.lines) for group in groups) < len(lines):
-            for place in sorted(set(range(len(lines))).difference(*(group.places for group in groups))):
-                self._examine(place, block)
-        self._lines += len(lines)
-        self._repeats.extend(block.prompts, block.examples)
-        for place, fault in sorted(block.faults, key=lambda found: found[0]):
-            self._add(block.first + place, fault)
-
-    def _check_each(self, group: Alike, block: _Block) -> None:
-        """Check lines of several layouts, known or not, good or not."""
-        of_layout: dict[Layout, list[int]] = {}
-        for i, texts in enumerate(zip(*group.columns, strict=True)):
-            layout = self._layouts.of_one(group.lines[i], texts)
-            if layout is None:
-                self._examine(group.places[i], block, texts)
-            else:
-                of_layout.setdefault(layout, []).append(i)
-        for layout, chosen in of_layout.items():
-            if not self._count(group.only(chosen), layout, block):
-                for i in chosen:
-                    if not self._count(group.only([i]), layout, block):
-                        self._examine(group.places[i], block)
-
-    def _count(self, group: Alike, layout: Layout, block: _Block) -> bool:
-        """Take lines of a layout for good; return False if they are not, for what their texts hold."""
-        columns = _identities(group.columns)
-        if columns is None:
-            return False
-        frame, count = layout.frame, len(group.lines)
-        prompts = list(map(hash, zip(repeat(frame.prompt, count), *columns[: frame.split], strict=True)))
-        replies = list(map(hash, zip(repeat(frame.reply, count), *columns[frame.split :], strict=True)))
-        block.put(group.places, prompts, replies)
-        self._count_replies(replies)
-        self._roles[frame.roles] += count
-        quarters = self._quarters(group, layout, block)
-        self._quarter_tokens.update(quarters)
-        if not frame.trains or max(quarters) > 4 * self.limits.long_example_tokens:
-            for place, quarter in zip(group.places, quarters, strict=True):
-                self._look_at(frame, quarter // 4, place, block)
-        return True
-
-    def _quarters(self, group: Alike, layout: Layout, block: _Block) -> list[int]:
-        """Return four times the tokens of each line: a byte of text is about a quarter of a token."""
-        count = self._count_tokens
-        if count is not None:
-            return [
-                4 * (layout.tokens + sum(count(text_of(text)) for text in texts))
-                for texts in zip(*group.columns, strict=True)
-            ]
-        around = 4 * layout.tokens - layout.length
-        if block.has_escapes:
-            saved = _BYTES_SAVED_PER_ESCAPE
-            return [around + len(line) - int(line.count(b"\\u") * saved) for line in group.lines]
-        return [around + length for length in map(len, group.lines)]
-
-    def _examine(self, place: int, block: _Block, said: Sequence[bytes] = ()) -> None:
-        """Check one line thoroughly.
-
-        :param said: its texts as they are written, if it has any.
-        """
-        line = block.lines[place]
-        row, example, faults = explain(line, self.method, is_whole=block.is_whole)
-        if row is None or example is None:
-            block.faults += [(place, fault) for fault in faults]
-            self._blank_lines += any(fault.kind == ErrorKind.BLANK_LINE for fault in faults)
-            if row is not None:
-                self._try_other_methods(row)
-            return
-        frame, texts = frame_of(row, self.method)
-        identities = [token_of(text) for text in texts]
-        reply = hash((frame.reply, *identities[frame.split :]))
-        block.put([place], [hash((frame.prompt, *identities[: frame.split]))], [reply])
-        self._count_replies([reply])
-        self._roles[frame.roles] += 1
-        count = self._count_tokens or estimated
-        around = frame.framing_tokens + sum(map(count, frame.literals))
-        tokens = around + sum(map(count, texts))
-        self._quarter_tokens[4 * tokens] += 1
-        self._look_at(frame, tokens, place, block)
-        if said and block.is_whole:
-            self._layouts.learn(line, row, frame, said, around)
-
-    def _too_long(self) -> None:
-        self._lines += 1
-        self._repeats.extend([0], [0])
-        most = f"{self.limits.max_line_bytes:,} bytes"
-        fault = Fault(ErrorKind.LINE_TOO_LONG, None, f"a line of more than {most}", f"at most {most} a line")
-        self._add(self._lines, fault)
-
-    def _try_other_methods(self, row: dict[str, Any]) -> None:
-        if self._rows_tried < _MOST_ROWS_TRIED_ON_OTHER_METHODS:
-            self._rows_tried += 1
-            fits = fitting(row)
-            self._other_methods = fits if self._other_methods is None else self._other_methods & fits
-
-    def _count_replies(self, replies: list[int]) -> None:
-        if len(self._replies) < _MOST_REPLIES_TOLD_APART:
-            self._replies.update(replies)
-        elif not self._replies.keys().isdisjoint(replies):
-            self._replies.update(reply for reply in replies if reply in self._replies)
-
-    # -- what is found
-
-    def _look_at(self, frame: Frame, tokens: int, place: int, block: _Block) -> None:
-        """Warn of what an example shows on its own."""
-        if tokens > self.limits.long_example_tokens:
-            found = f"an example of {'about ' if self._count_tokens is None else ''}{tokens:,} tokens"
-            expected = f"at most {self.limits.long_example_tokens:,}: servers cut off the rest"
-            block.faults.append((place, Fault(WarningKind.LONG_EXAMPLE, None, found, expected)))
-        if not frame.trains:
-            found, expected = "every assistant message has weight 0", "at least one of weight 1 to learn from"
-            block.faults.append((place, Fault(WarningKind.ALL_WEIGHTS_ZERO, None, found, expected)))
-        for name in frame.ignored:
-            if name not in self._ignored:
-                self._ignored.add(name)
-                found, expected = f"a field {quoted(name, 40)} in this and maybe more lines", "fields of the format"
-                block.faults.append((place, Fault(WarningKind.IGNORED_FIELD, None, found, expected)))
-
-    def _look_back(self) -> None:
-        """Warn of what only the whole file shows."""
-        for line, earlier, is_same in self._repeats:
-            if is_same:
-                fault = Fault(WarningKind.DUPLICATE, None, f"the example of line {earlier} again", "every example once")
-            elif self.method == "dpo":
-                # Several pairs for a prompt are how preferences are collected.
-                continue
-            else:
-                found = f"another answer to the prompt of line {earlier}"
-                fault = Fault(WarningKind.CONFLICT, None, found, "one answer to a prompt")
-            self._add(line, fault)
-        count = self._roles.total()
-        most = max(self._replies.values(), default=0)
-        if self.method in ("supervised", "completion") and most > 1 and most >= self.limits.imbalance * count:
-            found = f"one and the same reply in {most:,} of {count:,} examples"
-            self._add(None, Fault(WarningKind.IMBALANCE, None, found, "replies in balance"))
-
     def _overlap(self, validation: DatasetChecker) -> Tally:
-        tally = Tally(self.limits.listed)
-        for line, earlier in self._repeats.overlap(validation._repeats):
-            found, expected = f"the prompt of {self.file} line {earlier}", "prompts that are not trained on"
-            tally.add(Fault(WarningKind.OVERLAP, None, found, expected).at(validation.file, line))
+        tally = Tally(self._lines.limits.listed)
+        for line, earlier in self._lines.repeats.overlap(validation._lines.repeats):
+            found, expected = f"the prompt of {self._lines.file} line {earlier}", "prompts that are not trained on"
+            tally.add(Fault(WarningKind.OVERLAP, None, found, expected).at(validation._lines.file, line))
         return tally
-
-    def _add(self, line: int | None, fault: Fault) -> None:
-        tally = self.warnings if isinstance(fault.kind, WarningKind) else self.errors
-        tally.add(fault.at(self.file, line))
 
     def _report(self) -> FileReport:
         messages: Counter[str] = Counter()
-        for roles, times in self._roles.items():
+        for roles, times in self._lines.roles.items():
             for role in roles:
                 messages[role] += times
         lengths: Counter[int] = Counter()
-        for quarters, times in self._quarter_tokens.items():
+        for quarters, times in self._lines.quarter_tokens.items():
             lengths[quarters // 4] += times
         return FileReport(
-            file=self.file,
+            file=self._lines.file,
             sha256=self.sha256,
             size=self._size,
-            lines=self._lines,
-            examples=self._roles.total(),
+            lines=self._lines.lines,
+            examples=self._lines.roles.total(),
             messages_by_role=dict(sorted(messages.items())),
             tokens=tokens_from(lengths, self._token_source),
         )
-
-
-def _identities(columns: Sequence[Sequence[bytes]]) -> Sequence[Sequence[bytes]] | None:
-    """Return texts such that equal texts are equal bytes; None unless all are strings that hold something."""
-    if not all(map(are_strings, columns)):
-        return None
-    try:
-        return [
-            column
-            if all(map(bytes.isascii, column))
-            else [text if text.isascii() else token_of(text_of(text)) for text in column]
-            for column in columns
-        ]
-    except UNREADABLE:
-        return None

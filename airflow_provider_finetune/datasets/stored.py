@@ -1,0 +1,100 @@
+"""A dataset as a file of an endpoint: its name there, whether it is there already, whether it can be used."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DAY = 24 * 60 * 60
+HASH_DIGITS = 16
+_UNUSUAL = re.compile(r"[^A-Za-z0-9._-]+")
+_PENDING = frozenset({"uploaded", "pending", "queued", "importing", "processing", "running", "notRunning"})
+_BROKEN = frozenset({"error", "failed", "deleted", "deleting", "cancelled", "expired"})
+
+
+class StoredFile(Protocol):
+    """What an endpoint tells of a file; compatible servers leave some of it out."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def filename(self) -> str: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def created_at(self) -> int: ...
+
+
+class FileState(Enum):
+    """Whether a file can be used."""
+
+    READY = "ready"
+    PENDING = "pending"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True)
+class Content:
+    """The bytes of a dataset.
+
+    :ivar size: in bytes.
+    """
+
+    sha256: str
+    size: int
+
+    def name(self, path: str) -> str:
+        """Return the name under which the endpoint keeps the content: it carries the hash.
+
+        :param path: where the content comes from; a path or a URL.
+        """
+        stem = _UNUSUAL.sub("-", PurePosixPath(path).name.removesuffix(".jsonl")).strip("-.")[:64]
+        return f"{stem or 'dataset'}{self._ending}"
+
+    def is_in(self, file: StoredFile) -> bool:
+        """Return whether a file has this content, whatever it was called before the hash."""
+        named = getattr(file, "filename", None) or ""
+        return named.endswith(self._ending) and getattr(file, "bytes", None) in (self.size, None)
+
+    @property
+    def _ending(self) -> str:
+        return f"-{self.sha256[:HASH_DIGITS]}.jsonl"
+
+
+def state_of(status: str | None) -> FileState:
+    """Return what the status of a file means. What compatible servers invent, or leave out, is not waited for."""
+    if status in _BROKEN:
+        return FileState.BROKEN
+    return FileState.PENDING if status in _PENDING else FileState.READY
+
+
+def reusable(
+    files: Iterable[StoredFile], content: Content, *, now: float, expires_after: int | None = None
+) -> StoredFile | None:
+    """Return the file that already holds the content, and holds it long enough; the ready before the pending.
+
+    :param now: seconds since the epoch.
+    :param expires_after: how long a new file would be kept, in seconds. A file is good enough when half of that is
+        left, or a day when a new file would be kept for good.
+    """
+    needed = DAY if expires_after is None else expires_after / 2
+
+    def is_kept(file: StoredFile) -> bool:
+        expires_at = getattr(file, "expires_at", None)
+        return expires_at is None or expires_at - now >= needed
+
+    held = [
+        (state, -(getattr(file, "created_at", None) or 0), file)
+        for file in files
+        if content.is_in(file)
+        and is_kept(file)
+        and (state := state_of(getattr(file, "status", None))) is not FileState.BROKEN
+    ]
+    held.sort(key=lambda found: (found[0] is not FileState.READY, found[1]))
+    return held[0][2] if held else None
