@@ -1,0 +1,123 @@
+"""Each example DAG, run on the emulator with nothing changed but the connection."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import openai
+import pytest
+
+from tests.conftest import MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from airflow_provider_finetune.emulator import Emulator
+    from tests.conftest import DagResult
+
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_dags_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def dag_of(module: ModuleType, name: str) -> Any:
+    """Build the DAG anew: the decorated function stays in the module."""
+    return getattr(module, name)()
+
+
+def client_of(emulator: Emulator) -> openai.OpenAI:
+    return openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key)
+
+
+class TestRetraining:
+    def test_a_retrained_model_and_its_checkpoints_beat_the_base_model(
+        self, emulator: Emulator, run_dag: Callable[..., DagResult], tmp_path: Path
+    ) -> None:
+        dag = dag_of(load("retrain_on_airflow_config"), "retrain_on_airflow_config")
+        result = run_dag(dag, folder=str(tmp_path))
+        assert set(result.states.values()) == {"success"}
+
+        outcome = result.xcom("wait")
+        assert outcome["fine_tuned_model"].startswith(f"ft:{MODEL}:")
+        assert len(outcome["checkpoints"]) == 3
+        assert outcome["best_checkpoint"] in outcome["checkpoints"]
+        assert result.xcom("wait", "fine_tuned_model") == outcome["fine_tuned_model"]
+
+        evaluation = result.xcom("evaluate")
+        accuracies = evaluation["accuracies"]
+        assert evaluation["held_out"] > 30
+        assert len(accuracies) == 5
+        # A guess of the commonest section is right one time in five.
+        assert accuracies["base model"] < 0.2
+        assert accuracies["fine-tuned model"] > 0.4
+        assert all(share > 0.4 for name, share in accuracies.items() if name.startswith("checkpoint"))
+
+    def test_the_dataset_is_the_same_every_time_and_its_parts_do_not_overlap(self) -> None:
+        module = load("retrain_on_airflow_config")
+        rows = list(module.labelled_options())
+        assert rows == list(module.labelled_options())
+        descriptions = [description for _, description, _ in rows]
+        assert len(descriptions) == len(set(descriptions)) > 250
+        sections = {part: {section for p, _, section in rows if p == part} for part in ("train", "validation", "test")}
+        assert sections["test"] | sections["validation"] <= sections["train"]
+
+
+class TestPausing:
+    @pytest.fixture
+    def night_job(self, emulator: Emulator, training_file: str) -> str:
+        emulator.set(job_seconds=60)
+        with client_of(emulator) as client:
+            running = {"model": MODEL, "training_file": training_file}
+            client.fine_tuning.jobs.create(**running, metadata={"train": "whenever"})
+            return client.fine_tuning.jobs.create(**running, metadata={"train": "at-night"}).id
+
+    def test_the_night_jobs_are_paused_for_the_day_and_go_on_at_night_and_others_are_left_alone(
+        self, emulator: Emulator, night_job: str, run_dag: Callable[..., DagResult]
+    ) -> None:
+        module = load("pause_for_the_day")
+        paused = run_dag(dag_of(module, "pause_for_the_day"))
+        assert set(paused.states.values()) == {"success"}
+        assert {job["id"]: job["status"] for job in emulator.jobs()}.pop(night_job) == "paused"
+        assert [job["status"] for job in emulator.jobs()].count("paused") == 1
+
+        resumed = run_dag(dag_of(module, "resume_for_the_night"))
+        assert set(resumed.states.values()) == {"success"}
+        assert [job["status"] for job in emulator.jobs()].count("paused") == 0
+        asked = [request["path"].rsplit("/", 1)[-1] for request in emulator.requests("POST", "/fine_tuning/jobs/*/*")]
+        assert asked == ["pause", "resume"]
+
+    def test_a_day_without_jobs_is_fine(self, emulator: Emulator, run_dag: Callable[..., DagResult]) -> None:
+        result = run_dag(dag_of(load("pause_for_the_day"), "pause_for_the_day"))
+        assert result.states == {"night_jobs": "success", "pause": "skipped"}
+
+    def test_a_job_made_for_the_night_carries_what_the_other_dags_look_for(
+        self, emulator: Emulator, training_file: str, run_dag: Callable[..., DagResult]
+    ) -> None:
+        emulator.set(job_seconds=0)
+        result = run_dag(dag_of(load("pause_for_the_day"), "train_at_night"), training_file=training_file)
+        assert set(result.states.values()) == {"success"}
+        assert emulator.jobs()[0]["metadata"].items() >= {"train": "at-night"}.items()
+
+
+class TestPreferences:
+    def test_the_model_answers_in_the_house_style(
+        self, emulator: Emulator, run_dag: Callable[..., DagResult], tmp_path: Path
+    ) -> None:
+        result = run_dag(dag_of(load("preference_tuning"), "preference_tuning"), folder=str(tmp_path))
+        assert set(result.states.values()) == {"success"}
+        assert emulator.jobs()[0]["method"]["type"] == "dpo"
+        assert json.dumps(result.xcom("train"))
+        answer = result.xcom("ask")
+        assert answer.startswith("[")
+        assert answer.endswith("]")
