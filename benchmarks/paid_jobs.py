@@ -3,8 +3,8 @@
     python benchmarks/paid_jobs.py
 
 Runs the same mishaps on a real Airflow (scheduler, workers, API server) against the official provider's batch
-operator, a plain ``client.fine_tuning.jobs.create`` in a ``@task``, and our operator; prints a table. Every task has two
-retries. Takes about two minutes.
+operator, a plain ``client.fine_tuning.jobs.create`` in a ``@task``, and our operator; prints a table. Every task has
+two retries. Takes about two minutes.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ import heapq
 import os
 import random
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,6 +31,9 @@ from airflow_provider_finetune.jobs.submission import (
     Submitted,
     submit,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCHEDULES = 20_000
 LOST, BUSY = Fault(FaultKind.LOST, status=None), Fault(FaultKind.BUSY, status=429, retry_after=1.0)
@@ -247,27 +252,86 @@ def test_every_schedule_ends_with_exactly_one_live_job_and_none_cancelled_that_a
         assert sum(tries > 1 for _, tries in results) > SCHEDULES / 4
 
 
-@pytest.mark.parametrize("lag", [0.0, 5.0])
-def test_an_ordinary_first_try_creates_after_one_look_and_looks_once_more_without_waiting(lag: float) -> None:
-    endpoint = Endpoint(lag, random.Random(1))
-    protocol = submit(Attempt("s", "f", first=True, started=0.0, list_lag=lag), lambda: 0.1 if lag else 0.0)
-    asked = []
+class Script:
+    """Plays one attempt against an endpoint that answers as the test says; time passes in sleeps."""
 
-    def carry_out(action: object) -> object:
-        asked.append(type(action))
-        if isinstance(action, Search):
-            return endpoint.visible(100.0)
-        return endpoint.create(0.0) if isinstance(action, Create) else None
+    def __init__(self, *, first: bool = True, lag: float = 5.0, **answers: Callable[[Any], object]) -> None:
+        self.now = 0.0
+        self.answers = answers
+        self.asked: list[tuple[float, Any]] = []
+        self.protocol = submit(Attempt("s", "f", first=first, started=0.0, list_lag=lag), lambda: self.now)
 
-    def run() -> Submitted:
-        answer = None
+    def play(self) -> Submitted:
+        answer: object = None
         while True:
             try:
-                action = protocol.send(answer)
+                action = self.protocol.send(answer)
             except StopIteration as stop:
                 return stop.value
-            answer = carry_out(action)
+            self.asked.append((self.now, action))
+            if isinstance(action, Sleep):
+                self.now += action.seconds
+            answer = self.answers.get(type(action).__name__.lower(), lambda _: None)(action)
 
-    submitted = run()
-    assert asked == [Recall, Search, Create, Search, Remember]
-    assert submitted.created
+    def times(self, kind: type) -> list[float]:
+        return [now for now, action in self.asked if isinstance(action, kind)]
+
+    def kinds(self) -> list[type]:
+        return [type(action) for _, action in self.asked]
+
+
+def job(
+    job_id: str, status: str = "running", *, at: int = 1_000_000, metadata: bool = True, ended: int | None = None
+) -> Job:
+    return Job(job_id, status, created_at=at, finished_at=ended, metadata={FINGERPRINT_KEY: "f"} if metadata else None)
+
+
+@pytest.mark.parametrize("lag", [1.0, 5.0])
+def test_an_ordinary_first_try_creates_after_one_look_and_looks_once_more_without_waiting(lag: float) -> None:
+    looks = iter([[], [job("a", "queued")]])
+    script = Script(lag=lag, search=lambda _: next(looks), create=lambda _: job("a", "validating_files"))
+    assert script.play().created
+    assert script.kinds() == [Recall, Search, Create, Search, Remember]
+
+
+def test_a_remembered_job_that_is_cancelled_while_a_retry_looks_on_is_replaced() -> None:
+    # A person cleared a deferred task: the trigger cancels its job while the next try has begun already.
+    record = {"submission": "s", "fingerprint": "f", "job_id": "a"}
+    created: list[Job] = []
+
+    def look(_: Any) -> list[Job]:
+        return [*created, job("a") if script.now < 2 else job("a", "cancelled", ended=1_000_002)]
+
+    script = Script(
+        first=False,
+        recall=lambda _: record,
+        retrieve=lambda _: job("a"),
+        search=look,
+        create=lambda _: created.append(job("b", at=1_000_009)) or created[0],
+    )
+    assert script.play() == Submitted(created[0], created=True)
+
+
+def test_whoever_outlived_its_successor_cancels_its_own_job_as_soon_as_it_sees_the_older_one() -> None:
+    jobs: list[Job] = []
+
+    def create(_: Any) -> Job:
+        script.now += 100  # stalled on its way, while a retry created a job
+        jobs[:] = [job("late", at=1_000_100), job("older", at=1_000_050)]
+        return jobs[0]
+
+    script = Script(search=lambda _: jobs, create=create, cancel=lambda _: job("late", "cancelled", at=1_000_100))
+    assert script.play() == Submitted(jobs[1], created=False)
+    assert script.times(Cancel) == [100.0]
+
+
+def test_the_double_of_a_double_is_not_one() -> None:
+    # "b" was created while "a" lived, and cancelled for it after "c", the rightful next one, was created.
+    jobs = [
+        job("c", at=1_000_101),
+        job("b", "cancelled", at=1_000_084, ended=1_000_173),
+        job("a", "failed", at=1_000_070, ended=1_000_097),
+    ]
+    script = Script(first=False, search=lambda _: jobs)
+    assert script.play().job.id == "c"
+    assert Cancel not in script.kinds()
