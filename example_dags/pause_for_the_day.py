@@ -7,6 +7,9 @@ unfinished jobs that carry it. Pausing writes a checkpoint first; resuming goes 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 from airflow.providers.common.compat.sdk import dag, task
 
 from airflow_provider_finetune.operators.job import (
@@ -18,6 +21,7 @@ from airflow_provider_finetune.sensors.job import FineTuningJobSensor
 
 AT_NIGHT = {"train": "at-night"}
 TAGS = ["fine-tuning", "example"]
+DAILY: dict[str, Any] = {"start_date": datetime(2026, 1, 1, tzinfo=UTC), "is_paused_upon_creation": True}
 
 
 @task
@@ -39,13 +43,13 @@ def train_at_night() -> None:
     FineTuningJobSensor(task_id="wait", job_id=create.output, on_paused="wait")
 
 
-@dag(schedule="0 7 * * *", catchup=False, doc_md=__doc__, tags=TAGS)
+@dag(schedule="0 7 * * *", catchup=False, doc_md=__doc__, tags=TAGS, **DAILY)
 def pause_for_the_day() -> None:
     jobs = night_jobs(["validating_files", "queued", "running", "resuming"])
     PauseFineTuningJobOperator.partial(task_id="pause").expand(job_id=jobs)
 
 
-@dag(schedule="0 19 * * *", catchup=False, doc_md=__doc__, tags=TAGS)
+@dag(schedule="0 19 * * *", catchup=False, doc_md=__doc__, tags=TAGS, **DAILY)
 def resume_for_the_night() -> None:
     jobs = night_jobs(["pausing", "paused"])
     ResumeFineTuningJobOperator.partial(task_id="resume").expand(job_id=jobs)

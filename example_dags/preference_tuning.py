@@ -40,8 +40,7 @@ def preference_tuning() -> None:
         from airflow.configuration import retrieve_configuration_description
 
         assert params is not None
-        folder = ObjectStoragePath(params["folder"])
-        folder.mkdir(parents=True, exist_ok=True)
+        ObjectStoragePath(params["folder"]).mkdir(parents=True, exist_ok=True)
         described = retrieve_configuration_description(include_providers=False)
         pairs = [
             {
@@ -53,8 +52,9 @@ def preference_tuning() -> None:
             for option in described[section]["options"].values()
             if option.get("description")
         ]
-        (folder / "train.jsonl").write_text("".join(f"{json.dumps(pair)}\n" for pair in pairs))
-        return str(folder / "train.jsonl").removeprefix("file://")
+        path = f"{params['folder']}/train.jsonl"
+        ObjectStoragePath(path).write_text("".join(f"{json.dumps(pair)}\n" for pair in pairs))
+        return path
 
     @task
     def ask(model: str) -> str:

@@ -48,16 +48,17 @@ def retrain_on_airflow_config() -> None:
     def write_dataset(params: dict[str, Any] | None = None, run_id: str | None = None) -> dict[str, str]:
         """Write the three parts as chat examples, one a line; return where they are."""
         assert params is not None
-        folder = ObjectStoragePath(params["folder"]) / hashlib.sha256(str(run_id).encode()).hexdigest()[:12]
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = f"{params['folder']}/{hashlib.sha256(str(run_id).encode()).hexdigest()[:12]}"
+        ObjectStoragePath(folder).mkdir(parents=True, exist_ok=True)
         parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
         for part, description, section in labelled_options():
             reply = {"role": "assistant", "content": section}
             parts[part].append(json.dumps({"messages": [*asking(description), reply]}))
+        paths = {part: f"{folder}/{part}.jsonl" for part in parts}
         for part, lines in parts.items():
-            (folder / f"{part}.jsonl").write_text("".join(f"{line}\n" for line in lines))
-            log.info("%s: %s examples", part, len(lines))
-        return {part: str(folder / f"{part}.jsonl").removeprefix("file://") for part in parts}
+            ObjectStoragePath(paths[part]).write_text("".join(f"{line}\n" for line in lines))
+            log.info("%s: %s examples in %s", part, len(lines), paths[part])
+        return paths
 
     @task
     def evaluate(outcome: dict[str, Any], test_path: str) -> dict[str, Any]:
