@@ -1,0 +1,312 @@
+"""Good files, made bad in every way that a file can be bad: the right line, the right kind, never an exception."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from generated_datasets import SECRET, Style, call, checked, good_rows, styles
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_finetune.datasets import Limits
+from airflow_provider_finetune.datasets.explain import explain
+
+EXAMPLES = 128
+quick = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def corrupted_line(how: str, line: bytes, draw: Any) -> bytes:
+    """A line with bytes, or JSON, that no reader should take."""
+    anywhere = draw(st.integers(0, len(line)))
+    inside = draw(st.integers(1, len(line) - 1))
+    match how:
+        case "bom":
+            return b"\xef\xbb\xbf" + line
+        case "not_utf8":
+            broken = draw(st.sampled_from([b"\x80", b"\xfe", b"\xc3(", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"]))
+            # Not into the middle of another character.
+            while anywhere < len(line) and line[anywhere] & 0xC0 == 0x80:
+                anywhere += 1
+            return line[:anywhere] + broken + line[anywhere:]
+        case "nul_byte":
+            return line[:anywhere] + b"\0" + line[anywhere:]
+        case "not_finite":
+            number = draw(st.sampled_from(["NaN", "Infinity", "-Infinity", "1e999", "-1e400"]))
+            return b'{"extra": ' + number.encode() + b", " + line[1:]
+        case "huge_number":
+            return b'{"extra": ' + b"9" * 5000 + b", " + line[1:]
+        case "duplicate_key":
+            again = draw(
+                st.sampled_from([b'"role": "user"', b'"r\\u006fle": "user"', b'"role" :"user"', b'"role":"assistant"'])
+            )
+            # A quote that is not escaped: this is a message, and no text about one.
+            at = draw(st.sampled_from([i for i in range(len(line)) if line.startswith(b'"role"', i)]))
+            return line[:at] + again + b"," + line[at:]
+        case "duplicate_top_key":
+            return b'{"messages": ' + draw(st.sampled_from([b"[]", b"7", b'{"a": 1}'])) + b"," + line[1:]
+        case "blank_line":
+            return draw(st.sampled_from([b"", b" ", b"\t", b" \t "]))
+        case "not_json":
+            return draw(
+                st.sampled_from(
+                    [
+                        line[:inside],
+                        line + b"}",
+                        line + b" x",
+                        line[:-1],
+                        line[1:],
+                        line[:-1] + b",}",
+                        line.replace(b'"', b"'"),
+                        line + b" " + line,
+                        line.replace(SECRET.encode(), b"\x01", 1),
+                        line.replace(SECRET.encode(), b"\\x", 1),
+                        line.replace(SECRET.encode(), b"\\u12", 1),
+                    ]
+                )
+            )
+        case "not_object":
+            return draw(st.sampled_from([b"[]", b"[1]", b"7", b"null", b"true", b'"text"', b"-1.5e3"]))
+        case "too_deep":
+            depth = draw(st.sampled_from([101, 500, 5000]))
+            opened, closed = draw(st.sampled_from([(b"[", b"]"), (b'{"a":', b"}")]))
+            return b'{"extra": ' + opened * depth + b"1" + closed * depth + b", " + line[1:]
+        case "lone_surrogate":
+            half = draw(st.sampled_from([b"\\ud800", b"\\uDFFF", b"\\udc00\\ud800", b"\\ud83d\\u0041"]))
+            return line.replace(SECRET.encode(), half, 1)
+    raise AssertionError(how)
+
+
+def corrupted_row(how: str, row: dict[str, Any], draw: Any) -> None:
+    """Spoil an example; which is JSON all the same."""
+    messages = row["messages"]
+    place = draw(st.integers(0, len(messages) - 1))
+    message = messages[place]
+    last = messages[-1]
+    match how:
+        case "missing_field":
+            target, key = draw(st.sampled_from([(row, "messages"), (message, "role")]))
+            del target[key]
+        case "empty_messages":
+            messages.clear()
+        case "wrong_type":
+            wrong = draw(st.sampled_from([7, True, {}, 1.5]))
+            target, key = draw(st.sampled_from([(row, "messages"), (message, "role"), (message, "content")]))
+            target[key] = wrong
+        case "wrong_type_of_message":
+            messages[place] = draw(st.sampled_from(["text", 7, None, []]))
+        case "unknown_role":
+            role = draw(st.text(max_size=30).filter(lambda role: role not in ROLES))
+            message["role"] = role
+        case "missing_content":
+            user = draw(st.sampled_from([m for m in messages if m["role"] != "assistant"]))
+            if draw(st.booleans()):
+                del user["content"]
+            else:
+                user["content"] = None
+        case "missing_reply":
+            last["content"] = draw(st.sampled_from(["", None]))
+        case "unknown_field":
+            message[draw(st.sampled_from(["wieght", "metadata", "Content", "tool_call"]))] = SECRET
+        case "bad_weight":
+            last["weight"] = draw(st.sampled_from([2, -1, "1", 0.5, True, False, 1.0, []]))
+        case "bad_name":
+            user = draw(st.sampled_from([m for m in messages if m["role"] == "user"]))
+            user["name"] = draw(st.sampled_from(["two words", "", "a<b", "x" * 65, "a\\b"]))
+        case "bad_tool_name":
+            last["tool_calls"] = [call(9)]
+            last["tool_calls"][0]["function"]["name"] = draw(
+                st.sampled_from(["get weather", "wétter", "", "a.b", "x" * 65, "a\n"])
+            )
+        case "arguments_not_json":
+            last["tool_calls"] = [call(9)]
+            last["tool_calls"][0]["function"]["arguments"] = draw(
+                st.sampled_from([SECRET, "", "{", "{'a': 1}", "NaN", '{"a": 1,}', "[" * 5000])
+            )
+        case "result_without_call":
+            messages.insert(place, {"role": "tool", "tool_call_id": "call_nowhere", "content": SECRET})
+        case "function_result_without_call":
+            messages.insert(place, {"role": "function", "name": "get_weather", "content": SECRET})
+        case "no_assistant":
+            row["messages"] = [m for m in messages if m["role"] in ("system", "developer", "user")]
+        case "last_turn":
+            messages.append({"role": "user", "content": SECRET})
+        case "misplaced_image":
+            image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+            last["content"] = [{"type": "text", "text": SECRET}, image]
+        case "too_many_images":
+            image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+            messages.insert(0, {"role": "user", "content": [image] * draw(st.integers(11, 14))})
+        case "unknown_part":
+            messages.insert(0, {"role": "user", "content": [{"type": draw(st.sampled_from(["video", ""]))}]})
+        case "bad_value":
+            row["tools"] = [{"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}]
+        case "wrong_format":
+            prompt, completion = {"prompt": SECRET, "completion": SECRET}, {"role": "assistant", "content": SECRET}
+            pair = {"input": dict(row), "preferred_output": [completion], "non_preferred_output": [completion]}
+            other = draw(st.sampled_from([prompt, pair]))
+            row.clear()
+            row.update(other)
+        case _:
+            raise AssertionError(how)
+
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+LINES = [
+    "bom",
+    "not_utf8",
+    "nul_byte",
+    "not_finite",
+    "huge_number",
+    "duplicate_key",
+    "duplicate_top_key",
+    "blank_line",
+    "not_json",
+    "not_object",
+    "too_deep",
+    "lone_surrogate",
+]
+ROWS = [
+    "missing_field",
+    "empty_messages",
+    "wrong_type",
+    "wrong_type_of_message",
+    "unknown_role",
+    "missing_content",
+    "missing_reply",
+    "unknown_field",
+    "bad_weight",
+    "bad_name",
+    "bad_tool_name",
+    "arguments_not_json",
+    "result_without_call",
+    "function_result_without_call",
+    "no_assistant",
+    "last_turn",
+    "misplaced_image",
+    "too_many_images",
+    "unknown_part",
+    "bad_value",
+    "wrong_format",
+]
+KIND = {
+    "duplicate_top_key": "duplicate_key",
+    "wrong_type_of_message": "wrong_type",
+    "missing_reply": "missing_content",
+    "function_result_without_call": "result_without_call",
+}
+
+
+def kind_of(how: str) -> str:
+    return KIND.get(how, how)
+
+
+def found_in(report: Any) -> set[tuple[int | None, str]]:
+    assert SECRET not in json.dumps(report.as_json())
+    assert SECRET not in report.text()
+    return {(problem.line, str(problem.kind)) for problem in report.errors.listed}
+
+
+@pytest.mark.parametrize("how", LINES)
+@quick
+@given(data=st.data(), rows=good_rows(), style=styles, chunk=st.sampled_from([7, 100, 1 << 20]))
+def test_a_corrupted_line_is_named_with_its_kind(
+    how: str, data: st.DataObject, rows: list[dict[str, Any]], style: Style, chunk: int
+) -> None:
+    lines = [style.line(row) for row in rows]
+    # Readers that open a file as UTF-16 look at its first line; the others may be anywhere.
+    bad = data.draw(st.integers(0, len(lines) - 1))
+    lines[bad] = corrupted_line(how, lines[bad], data.draw)
+    report = checked(style.file(lines), chunk=chunk, limits=Limits(min_examples=1))
+    assert found_in(report) == {(bad + 1, kind_of(how))}
+    assert report.training.examples == len(lines) - 1
+
+
+@pytest.mark.parametrize("how", ROWS)
+@quick
+@given(data=st.data(), rows=good_rows(), style=styles)
+def test_a_corrupted_example_is_named_with_its_kind(
+    how: str, data: st.DataObject, rows: list[dict[str, Any]], style: Style
+) -> None:
+    bad = data.draw(st.integers(0, len(rows) - 1))
+    rows[bad] = copy.deepcopy(rows[bad])
+    corrupted_row(how, rows[bad], data.draw)
+    report = checked(style.file([style.line(row) for row in rows]), limits=Limits(min_examples=1))
+    assert found_in(report) == {(bad + 1, kind_of(how))}
+    assert report.training.examples == len(rows) - 1
+
+
+@quick
+@given(data=st.data(), rows=good_rows(), style=styles)
+def test_a_last_line_that_is_cut_off_is_named(data: st.DataObject, rows: list[dict[str, Any]], style: Style) -> None:
+    lines = [style.line(row) for row in rows]
+    whole = style.file(lines[:-1])
+    cut = lines[-1][: data.draw(st.integers(1, len(lines[-1]) - 1))].decode(errors="ignore").encode()
+    report = checked(whole + cut, limits=Limits(min_examples=1))
+    assert found_in(report) == {(len(lines), "truncated_line")}
+
+
+@quick
+@given(data=st.data(), rows=good_rows(), style=styles, chunk=st.sampled_from([64, 1000, 1 << 20]))
+def test_a_line_over_the_size_limit_is_named_and_not_held(
+    data: st.DataObject, rows: list[dict[str, Any]], style: Style, chunk: int
+) -> None:
+    bad = data.draw(st.integers(0, len(rows) - 1))
+    rows[bad] = {"messages": [{"role": "user", "content": SECRET * 2000}, {"role": "assistant", "content": "a"}]}
+    limits = Limits(min_examples=1, max_line_bytes=20_000)
+    report = checked(style.file([style.line(row) for row in rows]), chunk=chunk, limits=limits)
+    assert found_in(report) == {(bad + 1, "line_too_long")}
+    assert report.training.lines == len(rows)
+
+
+@quick
+@given(rows=good_rows(), style=styles, keep=st.integers(1, 9))
+def test_fewer_than_ten_examples_are_too_few(rows: list[dict[str, Any]], style: Style, keep: int) -> None:
+    report = checked(style.file([style.line(row) for row in rows[:keep]]))
+    assert found_in(report) == {(None, "too_few_examples")}
+
+
+@pytest.mark.parametrize("method", ["supervised", "dpo", "reinforcement", "completion"])
+@quick
+@given(data=st.data(), style=styles, chunk=st.sampled_from([5, 100, 1 << 20]), has_last_ending=st.booleans())
+def test_good_files_are_good(
+    method: str, data: st.DataObject, style: Style, chunk: int, has_last_ending: bool
+) -> None:
+    rows = data.draw(good_rows(method, fewest=10))
+    content = style.file([style.line(row) for row in rows])
+    report = checked(content if has_last_ending else content.rstrip(b"\r\n"), method, chunk=chunk)
+    assert found_in(report) == set()
+    assert report.training.examples == len(rows)
+    assert not report.warnings.total
+
+
+@settings(quick, max_examples=600)
+@given(data=st.data(), method=st.sampled_from(["supervised", "dpo", "reinforcement", "completion"]), style=styles)
+def test_what_is_checked_fast_is_judged_like_what_is_checked_thoroughly(
+    data: st.DataObject, method: Any, style: Style
+) -> None:
+    """Random bytes of a file are changed; the pass over it finds in each line what the thorough look at it finds."""
+    rows = data.draw(good_rows(method))
+    lines = [style.line(row) for row in [*rows, *rows]]
+    for _ in range(data.draw(st.integers(1, 4))):
+        bad = data.draw(st.integers(0, len(lines) - 1))
+        line = lines[bad]
+        at = data.draw(st.integers(0, len(line)))
+        token = data.draw(st.sampled_from([b"", b'"', b"\\", b"}", b",", b"x", b"\xff", b"\0", b"0", b" ", b'"a":1,']))
+        lines[bad] = line[:at] + token + line[at + data.draw(st.integers(0, 2)) :]
+    report = checked(style.file(lines), method, limits=Limits(listed=10_000, min_examples=0))
+    expected = [
+        (number, fault.kind, fault.path) for number, line in enumerate(lines, 1) for fault in explain(line, method).faults
+    ]
+    assert [(problem.line, problem.kind, problem.path) for problem in report.errors.listed] == expected
+
+
+def test_more_than_five_thousand_corrupted_files_are_tried() -> None:
+    assert EXAMPLES * (len(LINES) + len(ROWS) + 3) + 600 >= 5000
