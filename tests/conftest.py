@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,6 +61,12 @@ def training_file(emulator: Emulator) -> str:
     return upload(emulator, examples(30))
 
 
+@pytest.fixture
+def uploaded(emulator: Emulator) -> Callable[[bytes], str]:
+    """Upload a training file; return its id."""
+    return lambda content: upload(emulator, content)
+
+
 def examples(count: int) -> bytes:
     """Chat examples that are easy to learn."""
     import json
@@ -100,14 +106,20 @@ def until(emulator: Emulator) -> Callable[..., dict[str, Any]]:
 
 @dataclass
 class DagResult:
-    """What became of a DAG run: the states of its tasks, and their XComs."""
+    """What became of a DAG run: the states of its tasks, what they raised, what was logged, and their XComs."""
 
     dag_id: str
     run_id: str
     states: dict[str, str]
+    errors: dict[str, list[BaseException]] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
 
-    def xcom(self, task_id: str, key: str = "return_value") -> Any:
-        """Return an XCom that a task pushed; None when it did not."""
+    def error(self, task_id: str) -> BaseException:
+        """Return what the task's last try raised."""
+        return self.errors[task_id][-1]
+
+    def xcoms(self) -> dict[tuple[str, str], Any]:
+        """Return all XComs, by task and key."""
         from airflow.utils.session import create_session
 
         with create_session() as session:
@@ -115,23 +127,36 @@ class DagResult:
                 from airflow.models.xcom import XComModel as XCom
             except ImportError:  # Airflow 2
                 from airflow.models.xcom import XCom
-            query = session.query(XCom).filter_by(dag_id=self.dag_id, run_id=self.run_id, task_id=task_id, key=key)
-            row = query.one_or_none()
-            if row is None:
-                return None
-            # Airflow 2 decodes the value when it loads the row.
-            return row.value if XCom.__name__ != "XComModel" else XCom.deserialize_value(row)
+            rows = session.query(XCom).filter_by(dag_id=self.dag_id, run_id=self.run_id)
+            return {(row.task_id, row.key): XCom.deserialize_value(row) for row in rows}
+
+    def xcom(self, task_id: str, key: str = "return_value") -> Any:
+        """Return an XCom that a task pushed; None when it did not."""
+        return self.xcoms().get((task_id, key))
 
 
 @pytest.fixture
-def run_dag(airflow_database: None) -> Callable[..., DagResult]:
+def run_dag(airflow_database: None, caplog: pytest.LogCaptureFixture) -> Callable[..., DagResult]:
     """Run a DAG with ``dag.test()``: real operators, real templates and XComs, the trigger inline."""
 
     def run(dag: DAG, **conf: Any) -> DagResult:
+        from structlog.testing import capture_logs
+
+        errors: dict[str, list[BaseException]] = {}
+
+        def failed(context: Any) -> None:
+            errors.setdefault(context["ti"].task_id, []).append(context["exception"])
+
+        for task in dag.tasks:
+            task.on_failure_callback = task.on_retry_callback = [failed]
         _serialize(dag)
-        dag_run = dag.test(run_conf=conf or None)
+        caplog.clear()
+        with capture_logs() as logged:
+            dag_run = dag.test(run_conf=conf or None)
+        log = [str(entry.get("event")) for entry in logged] + caplog.messages
+        print(*log, sep="\n")
         states = {ti.task_id: str(getattr(ti.state, "value", ti.state)) for ti in dag_run.get_task_instances()}
-        return DagResult(dag.dag_id, dag_run.run_id, states)
+        return DagResult(dag.dag_id, dag_run.run_id, states, errors, log)
 
     return run
 
@@ -148,4 +173,6 @@ def _serialize(dag: DAG) -> None:
     bag = BundleDagBag(dag_folder=folder, bundle_path=folder, bundle_name="dags-folder")
     bag.dags[dag.dag_id] = dag
     dag.fileloc = os.path.join(folder, f"{dag.dag_id}.py")
+    with open(dag.fileloc, "w", encoding="utf-8") as source:  # Airflow keeps it beside the serialized DAG
+        source.write(f"# {dag.dag_id}\n")
     sync_bag_to_db(bag, "dags-folder", None)
