@@ -9,7 +9,6 @@ import heapq
 import os
 import random
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -280,10 +279,8 @@ class Script:
         return [type(action) for _, action in self.asked]
 
 
-def job(
-    job_id: str, status: str = "running", *, at: int = 1_000_000, metadata: bool = True, ended: int | None = None
-) -> Job:
-    return Job(job_id, status, created_at=at, finished_at=ended, metadata={FINGERPRINT_KEY: "f"} if metadata else None)
+def job(job_id: str, status: str = "running", *, at: int = 1_000_000, ended: int | None = None) -> Job:
+    return Job(job_id, status, created_at=at, finished_at=ended, metadata={FINGERPRINT_KEY: "f"})
 
 
 @pytest.mark.parametrize("lag", [1.0, 5.0])

@@ -187,7 +187,7 @@ with dag("killed_at_every_step"):
         )
 
 with dag("frozen_before_its_create"):
-    DoomedOperator(task_id="create", conn_id="slow", doom=at("Create", freeze, before=True), wait_for_completion=True)
+    DoomedOperator(task_id="frozen", conn_id="slow", doom=at("Create", freeze, before=True), wait_for_completion=True)
 
 with dag("waiting"):
     for where in ("deferred", "on_worker"):
