@@ -4,7 +4,7 @@
     python benchmarks/waiting.py --quick    # 1,000 of our waits only, one minute
 
 Each measurement is a fresh process with one event loop, as a triggerer is one, against a counting server on loopback
-whose answers take 20 ms (`waiting_server.py`). Prints a table with the targets and `OK` or `MISSED`; exits with 1
+whose answers take 20 ms (`counting_server`). Prints a table with the targets and `OK` or `MISSED`; exits with 1
 when one is missed.
 """
 
@@ -60,8 +60,8 @@ class Server:
 @contextmanager
 def serving() -> Iterator[Server]:
     """A running counting server."""
-    command = [sys.executable, str(HERE / "waiting_server.py")]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    command = [sys.executable, "-m", "benchmarks.counting_server"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=HERE.parent)
     assert process.stdin
     assert process.stdout
     try:
@@ -139,9 +139,8 @@ class Waits:
             from airflow.providers.openai.triggers.openai import OpenAIBatchTrigger
 
             return OpenAIBatchTrigger(conn_id, f"batch_{number:06d}", INTERVAL, timeout=3600)
-        from waiting_server import EVENT_EVERY, Jobs
-
         from airflow_provider_finetune.triggers.job import FineTuningJobTrigger
+        from benchmarks.counting_server.jobs import EVENT_EVERY, Jobs
 
         # As it is deferred: the worker has looked once and knows the job's newest event.
         job_id, now = Jobs.job_id(number), time.time()
@@ -407,7 +406,6 @@ def main() -> int:
 
 
 def _measure_here(options: argparse.Namespace) -> int:
-    sys.path.insert(0, str(HERE))
     # As in a triggerer: everything from INFO on is formatted and written somewhere.
     logging.basicConfig(level=logging.INFO, filename=os.devnull, force=True)
     with suppress(KeyboardInterrupt):
