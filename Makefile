@@ -46,7 +46,7 @@ $(VENV)/.packages: requirements/airflow-$(AIRFLOW).txt
 	install it, or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Making $(VENV): Airflow $(AIRFLOW) and what the tests need; this takes a minute or two"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement $<
 	@touch $@
 
 requirements/airflow-%.txt:

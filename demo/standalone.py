@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 FINISHED = frozenset({"success", "failed"})
 SECONDS_TO_START = 180.0
-SECONDS_TO_STOP = 20.0
+SECONDS_TO_STOP = 5.0
 
 
 class AirflowTrouble(RuntimeError):
@@ -98,7 +98,7 @@ class Standalone:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._sessions: list[int] = []
         self._token: str | None = None
-        self._sigterm: Any = None
+        self._handled: list[signal.Signals] = []
         # Without the proxies of the environment, which do not know this machine's loopback.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -124,8 +124,11 @@ class Standalone:
 
         :raises AirflowTrouble: one of them ended, or is not healthy in time; with the end of the log.
         """
-        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            self._sigterm = signal.signal(signal.SIGTERM, _leave)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, _leave)
+                    self._handled.append(number)
         if self.mode == "standalone":
             self._spawn("standalone")
         else:
@@ -144,18 +147,12 @@ class Standalone:
             for process in self._processes.values():
                 if process.poll() is None:
                     process.send_signal(signal.SIGINT)
-            deadline = time.monotonic() + SECONDS_TO_STOP
-            while (left := self._all_processes()) and time.monotonic() < deadline:
-                if all(process.poll() is not None for process in self._processes.values()):
-                    # Whoever outlives its parent is told so.
-                    for orphan in left:
-                        with suppress(psutil.Error):
-                            orphan.terminate()
-                psutil.wait_procs(left, timeout=1)
+            # A scheduler says goodbye for ten seconds; in a home that is thrown away nobody needs all of that.
+            psutil.wait_procs(self._all_processes(), timeout=SECONDS_TO_STOP)
             while left := self._all_processes():
-                for process in left:
+                for survivor in left:
                     with suppress(psutil.Error):
-                        process.kill()
+                        survivor.kill()
                 psutil.wait_procs(left, timeout=1)
             for started in self._processes.values():
                 started.wait()
@@ -164,9 +161,8 @@ class Standalone:
         finally:
             if main:
                 signal.signal(signal.SIGINT, sigint)
-                if self._sigterm is not None:
-                    signal.signal(signal.SIGTERM, self._sigterm)
-                    self._sigterm = None
+                while self._handled:
+                    signal.signal(self._handled.pop(), signal.SIG_DFL)
 
     def wait_until_healthy(self, timeout: float = SECONDS_TO_START) -> None:
         """Return when the API server answers and all components have a heartbeat."""

@@ -57,11 +57,9 @@ class TestRetraining:
         evaluation = result.xcom("evaluate")
         accuracies = evaluation["accuracies"]
         assert evaluation["held_out"] > 30
-        assert len(accuracies) == 5
-        # A guess of the commonest section is right one time in five.
-        assert accuracies["base model"] < 0.2
-        assert accuracies["fine-tuned model"] > 0.4
-        assert all(share > 0.4 for name, share in accuracies.items() if name.startswith("checkpoint"))
+        learned = [share for name, share in accuracies.items() if name.startswith(("checkpoint", "fine-tuned"))]
+        assert len(learned) == 4
+        assert min(learned) > 1.5 * accuracies["always the same answer"] > accuracies["base model"]
 
     def test_the_dataset_is_the_same_every_time_and_its_parts_do_not_overlap(self) -> None:
         module = load("retrain_on_airflow_config")

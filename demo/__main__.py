@@ -1,0 +1,203 @@
+"""The demo: a real Airflow trains a model on the emulator, and asks it what it has learned.
+
+Nothing is left behind, however it ends; the exit code is 0 when the fine-tuned model beats the base model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import openai
+
+from airflow_provider_finetune.emulator import running
+from demo.standalone import FINISHED, AirflowTrouble, Standalone
+from demo.terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_finetune.emulator import Emulator
+
+DAG_ID = "retrain_on_airflow_config"
+DAGS = Path(__file__).parents[1] / "example_dags"
+SECONDS_TO_RUN = 600.0
+WIDTH_OF_BAR = 24
+STATES = {
+    "running": "cyan",
+    "deferred": "yellow",
+    "success": "green",
+    "failed": "red",
+    "upstream_failed": "red",
+    "up_for_retry": "yellow",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--ui", action="store_true", help="leave Airflow running at the end, until Ctrl-C")
+    parser.add_argument("--job-seconds", type=float, default=30, help="how long the training takes (default: 30)")
+    options = parser.parse_args(arguments)
+    terminal = Terminal()
+    try:
+        return Demo(terminal, options.job_seconds, options.ui).run()
+    except KeyboardInterrupt:
+        terminal.line("\nStopped; nothing is left running.")
+        return 128 + signal.SIGINT
+    except AirflowTrouble as trouble:
+        terminal.line(terminal.paint(f"\n{trouble}", "red"))
+        return 1
+
+
+class Demo:
+    """One run of the retraining DAG, watched through Airflow's REST API.
+
+    :param job_seconds: how long the training takes.
+    :param stays: whether Airflow goes on running afterwards.
+    """
+
+    def __init__(self, terminal: Terminal, job_seconds: float, stays: bool) -> None:
+        self.terminal = terminal
+        self.job_seconds = job_seconds
+        self.stays = stays
+        self.states: dict[str, str] = {}
+        self.held: defaultdict[str, float] = defaultdict(float)
+
+    def run(self) -> int:
+        """Run it; return the exit code."""
+        say = self.terminal
+        say.line(say.paint("A real Airflow fine-tunes a model on a local server of the API.", "bold"))
+        say.line(
+            "No account, no key, no network: the server trains a small classifier, and what it answers is learned.\n"
+        )
+        with ExitStack() as stack:
+            emulator = stack.enter_context(running(job_seconds=self.job_seconds))
+            say.line(f"  endpoint  {emulator.base_url}")
+            say.live("airflow   starting scheduler, triggerer, DAG processor and API server ...")
+            env = {
+                "AIRFLOW_CONN_OPENAI_DEFAULT": emulator.connection,
+                "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "httpx=WARNING httpx2=WARNING",
+            }
+            airflow = stack.enter_context(Standalone(DAGS, env))
+            say.line(f"  airflow   {airflow.url}  (healthy after {say.clock().strip()})")
+            client = stack.enter_context(openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key))
+            run_id = airflow.trigger(DAG_ID, {"folder": str(airflow.home / "dataset")})
+            say.title(f"{DAG_ID}, {run_id}")
+            succeeded = self._watch(airflow, client, run_id) == "success"
+            code = self._report(airflow, emulator, run_id) if succeeded else self._explain(airflow, run_id)
+            if self.stays:
+                say.line(f"\nAirflow goes on at {say.paint(airflow.url, 'bold')} until you press Ctrl-C.")
+                try:
+                    signal.pause()
+                except KeyboardInterrupt:
+                    say.line("\nStopping ...")
+                    return code
+            say.live("stopping Airflow and the endpoint ...")
+        say.line(say.paint(f"\nDone in {say.clock().strip()}; nothing is left running.", "dim"))
+        return code
+
+    def _watch(self, airflow: Standalone, client: openai.OpenAI, run_id: str) -> str:
+        """Show the run until it ends; return its state."""
+        last = time.monotonic()
+        deadline = last + SECONDS_TO_RUN
+        while True:
+            over = airflow.run_state(DAG_ID, run_id)
+            tasks = sorted(airflow.tasks(DAG_ID, run_id), key=lambda task: task["start_date"] or "~")
+            now = time.monotonic()
+            for task in tasks:
+                if task["state"] == "running":
+                    self.held[task["task_id"]] += now - last
+                if task["state"] in STATES and task["state"] != self.states.get(task["task_id"]):
+                    self._show(airflow, run_id, task["task_id"], task["state"])
+            last = now
+            if over in FINISHED:
+                return over
+            if now > deadline:
+                raise AirflowTrouble(f"The run is not over after {SECONDS_TO_RUN:.0f} s:\n{airflow.log_tail()}")
+            if self.states.get("create") == "success" and self.states.get("wait") != "success":
+                self._show_training(client)
+            time.sleep(0.5)
+
+    def _show(self, airflow: Standalone, run_id: str, task_id: str, state: str) -> None:
+        self.states[task_id] = state
+        detail = ""
+        if state == "deferred":
+            detail = "the triggerer waits; no worker is held"
+        elif state == "success" and task_id in ("upload_train", "upload_validation", "create", "validate", "wait"):
+            value = airflow.xcom(DAG_ID, run_id, task_id)
+            if task_id == "validate":
+                detail = f"{value['training']['examples']} + {value['validation']['examples']} examples, "
+                detail += f"{value['errors']['total']} errors, {value['warnings']['total']} warnings"
+            else:
+                detail = value["fine_tuned_model"] if task_id == "wait" else value
+        painted = self.terminal.paint(f"{state:<16}", STATES[state])
+        self.terminal.event(f"{task_id:<18} {painted} {detail}")
+
+    def _show_training(self, client: openai.OpenAI) -> None:
+        for job in client.fine_tuning.jobs.list(limit=1).data:
+            for event in client.fine_tuning.jobs.list_events(job.id, limit=10).data:
+                if event.type == "metrics":
+                    data: Any = event.data
+                    share = data["step"] / data["total_steps"]
+                    bar = "█" * round(share * WIDTH_OF_BAR)
+                    step = f"step {data['step']:>4}/{data['total_steps']}"
+                    self.terminal.live(f"  training {bar:░<{WIDTH_OF_BAR}} {step}  train loss {data['train_loss']:.3f}")
+                    return
+            self.terminal.live(f"  training {job.status}")
+
+    def _report(self, airflow: Standalone, emulator: Emulator, run_id: str) -> int:
+        """Show what came of it; return the exit code."""
+        say = self.terminal
+        outcome = airflow.xcom(DAG_ID, run_id, "wait")
+        evaluation = airflow.xcom(DAG_ID, run_id, "evaluate")
+        accuracies = evaluation["accuracies"]
+        base, tuned = accuracies["base model"], accuracies["fine-tuned model"]
+        best = outcome["best_checkpoint"]
+        say.title("The fine-tuned model, as the tasks behind it received it")
+        say.line(f"  model            {say.paint(outcome['fine_tuned_model'], 'green')}")
+        say.line(f"  best checkpoint  {best['model']}")
+        say.line(f"  trained tokens   {outcome['trained_tokens']:,}")
+        say.title(f"Right answers on {evaluation['held_out']} options that nobody was trained on")
+        say.line(say.paint(f"  {'':<24}{'train loss':>12}{'valid loss':>12}{'accuracy':>12}", "dim"))
+        for name in ("always the same answer", "base model"):
+            say.line(f"  {name:<24}{'':>24}{accuracies[name]:>12.1%}")
+        for row in outcome["checkpoints"]:
+            name = f"checkpoint, step {row['step']}"
+            losses = "".join(_loss(row.get(key)) for key in ("train_loss", "full_valid_loss"))
+            mark = say.paint("  best", "green") if row == best else ""
+            say.line(f"  {name:<24}{losses}{accuracies[name]:>12.1%}{mark}")
+        say.line(f"  {'fine-tuned model':<24}{'':>24}{tuned:>12.1%}")
+        took = outcome["finished_at"] - outcome["created_at"]
+        say.title("What the wait cost")
+        say.line(
+            f"  The job took {took} s. The task that waited for it held a worker for {self.held['wait']:.1f} s: to"
+        )
+        say.line("  begin and to take up the result. That is the same for a job of 30 seconds and for one of 30 hours.")
+        jobs = emulator.jobs()
+        say.line(f"  Jobs paid for: {len(jobs)}.")
+        if tuned <= base or len(jobs) != 1:
+            say.line(say.paint("\nThat is not what this demo promises.", "red"))
+            return 1
+        return 0
+
+    def _explain(self, airflow: Standalone, run_id: str) -> int:
+        """Show why the run failed; return the exit code."""
+        for task in airflow.tasks(DAG_ID, run_id):
+            if task["state"] == "failed":
+                self.terminal.title(f"{task['task_id']} failed")
+                self.terminal.line(airflow.log(DAG_ID, run_id, task["task_id"], task["try_number"])[-4000:])
+        return 1
+
+
+def _loss(value: float | None) -> str:
+    return f"{'' if value is None else f'{value:.3f}':>12}"
+
+
+sys.exit(main())
