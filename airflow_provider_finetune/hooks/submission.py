@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_finetune.exceptions import RequestRefused, SubmissionUnsettled
 from airflow_provider_finetune.hooks.fine_tuning import SDK_ERRORS, error_for, fault_of, payload
 from airflow_provider_finetune.jobs import submission as protocol
-from airflow_provider_finetune.jobs.identity import SUBMISSION_KEY
+from airflow_provider_finetune.jobs.identity import FINGERPRINT_KEY, SUBMISSION_KEY
 from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.status import TERMINAL
 
@@ -121,7 +121,9 @@ class JobSubmission:
         while True:
             wanted = list(self._known)
             try:
-                found = hook.list_jobs({SUBMISSION_KEY: self.attempt.submission})
+                found = hook.list_jobs(
+                    {SUBMISSION_KEY: self.attempt.submission, FINGERPRINT_KEY: self.attempt.fingerprint}
+                )
                 wanted += [job.id for job in map(_job, found) if job.status not in TERMINAL]
             except SDK_ERRORS as error:
                 self.log.warning("%s", fault_of(error).explain("look for jobs to cancel"))

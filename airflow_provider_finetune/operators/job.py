@@ -242,7 +242,12 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 
         assert self._submission is not None
-        if _killed_by_a_person(self._ti):
+        try:
+            by_a_person = _killed_by_a_person(self._ti)
+        except Exception:
+            self.log.exception("Airflow does not tell who stops this task; a fine-tuning job goes on")
+            return
+        if by_a_person:
             self._submission.abandon(FineTuningHook(conn_id=self.conn_id))
         else:
             self.log.info("The worker is stopping, not the task; a fine-tuning job goes on")
