@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
@@ -215,26 +215,26 @@ class UploadDatasetOperator(BaseOperator):
             seconds_kept = self._seconds_kept()
             _check_choice("method", self.method, _METHODS)
         with ExitStack() as stack:
-            file, content = self._read(stack, context)
-            upload = _Upload(self, file, content, seconds_kept)
-            return upload.settled()
+            return _Upload(self, self._read(stack, context), seconds_kept).settled()
 
-    def _read(self, stack: ExitStack, context: Context) -> tuple[BinaryIO, Content]:
-        """Read the source once; return a local file of it, and what is in it."""
+    def _read(self, stack: ExitStack, context: Context) -> _Source:
+        """Read the source once, and check what it holds."""
         from airflow_provider_finetune.datasets.lines import Limits
         from airflow_provider_finetune.datasets.stored import Content
         from airflow_provider_finetune.datasets.validation import DatasetChecker
 
-        file = source = stack.enter_context(_opened(self.path, self.storage_conn_id))
+        file = opened = stack.enter_context(_opened(self.path, self.storage_conn_id))
         is_remote = "://" in self.path
         if is_remote:
-            file = cast("BinaryIO", stack.enter_context(tempfile.TemporaryFile(prefix="dataset-")))  # noqa: SIM115
+            spool = tempfile.TemporaryFile(prefix="dataset-", buffering=0)  # noqa: SIM115
+            file = cast("BinaryIO", stack.enter_context(spool))
+        stamp = None if is_remote else _stamp(file)
         checker = None
         if self.validate:
             limits = Limits(min_examples=self.min_examples)
             checker = DatasetChecker(self.path, cast("Any", self.method), tokens="estimate", limits=limits)
         sha256, size = hashlib.sha256(), 0
-        while chunk := source.read(MB):
+        while chunk := opened.read(MB):
             size += len(chunk)
             if checker is None:
                 sha256.update(chunk)
@@ -251,24 +251,31 @@ class UploadDatasetOperator(BaseOperator):
             context["ti"].xcom_push(key="report", value=report.as_json())
             _print(self, report)
             _refuse_bad(report)
-        return file, content
+        return _Source(file, content, stamp)
 
     def _seconds_kept(self) -> int | None:
         seconds = _number("expires_after", self.expires_after, least=3600, most=2_592_000, whole=True)
         return None if seconds is None else int(seconds)
 
 
+class _Source(NamedTuple):
+    """A local file, what is in it, and what it looked like before it was read; None if nobody else can change it."""
+
+    file: BinaryIO
+    content: Content
+    stamp: tuple[int, int] | None
+
+
 class _Upload:
     """One content on its way to one endpoint."""
 
-    def __init__(self, operator: UploadDatasetOperator, file: BinaryIO, content: Content, seconds_kept: int | None):
+    def __init__(self, operator: UploadDatasetOperator, source: _Source, seconds_kept: int | None) -> None:
         from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 
         self.operator = operator
         self.hook: FineTuningHook = FineTuningHook(conn_id=operator.conn_id)
-        self.file = file
-        self.content = content
-        self.name = content.name(operator.path)
+        self.file, self.content, self.stamp = source
+        self.name = self.content.name(operator.path)
         self.expiry: dict[str, Any] = {}
         if seconds_kept is not None:
             self.expiry = {"expires_after": {"anchor": "created_at", "seconds": seconds_kept}}
@@ -303,7 +310,6 @@ class _Upload:
 
         send = self._in_one if self.content.size <= MOST_BYTES_AT_ONCE else self._in_parts
         self.log.info("Uploading %s, %s bytes, as %s", self.operator.path, f"{self.content.size:,}", self.name)
-        before = os.fstat(self.file.fileno())
         for attempt in range(1, TRIES + 1):
             try:
                 stored = send()
@@ -317,8 +323,7 @@ class _Upload:
                 raise error_for(fault, f"upload {self.name}")
             self.log.warning("%s. Trying again", fault.explain(f"upload {self.name}"))
             time.sleep(fault.retry_after if fault.retry_after is not None else 2 ** (attempt - 1))
-        after = os.fstat(self.file.fileno())
-        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        if self.stamp not in (None, _stamp(self.file)):
             raise FineTuningError(
                 f"{self.operator.path} changed while it was uploaded: delete file {stored.id} at the endpoint"
             )
@@ -421,6 +426,11 @@ def _opened(path: str, storage_conn_id: str | None) -> Iterator[BinaryIO]:
     url: Any = ObjectStoragePath(path, conn_id=storage_conn_id)
     with url.open("rb", block_size=8 * MB) as file:
         yield file
+
+
+def _stamp(file: BinaryIO) -> tuple[int, int]:
+    state = os.fstat(file.fileno())
+    return state.st_size, state.st_mtime_ns
 
 
 def _print(operator: BaseOperator, report: DatasetReport) -> None:

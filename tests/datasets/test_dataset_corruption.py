@@ -276,9 +276,7 @@ def test_fewer_than_ten_examples_are_too_few(rows: list[dict[str, Any]], style: 
 @pytest.mark.parametrize("method", ["supervised", "dpo", "reinforcement", "completion"])
 @quick
 @given(data=st.data(), style=styles, chunk=st.sampled_from([5, 100, 1 << 20]), has_last_ending=st.booleans())
-def test_good_files_are_good(
-    method: str, data: st.DataObject, style: Style, chunk: int, has_last_ending: bool
-) -> None:
+def test_good_files_are_good(method: str, data: st.DataObject, style: Style, chunk: int, has_last_ending: bool) -> None:
     rows = data.draw(good_rows(method, fewest=10))
     content = style.file([style.line(row) for row in rows])
     report = checked(content if has_last_ending else content.rstrip(b"\r\n"), method, chunk=chunk)
@@ -303,7 +301,9 @@ def test_what_is_checked_fast_is_judged_like_what_is_checked_thoroughly(
         lines[bad] = line[:at] + token + line[at + data.draw(st.integers(0, 2)) :]
     report = checked(style.file(lines), method, limits=Limits(listed=10_000, min_examples=0))
     expected = [
-        (number, fault.kind, fault.path) for number, line in enumerate(lines, 1) for fault in explain(line, method).faults
+        (number, fault.kind, fault.path)
+        for number, line in enumerate(lines, 1)
+        for fault in explain(line, method).faults
     ]
     assert [(problem.line, problem.kind, problem.path) for problem in report.errors.listed] == expected
 
