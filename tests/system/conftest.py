@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from airflow_provider_finetune.emulator import Emulator, running
-from demo.standalone import Standalone
+from demo.standalone import AirflowTrouble, Standalone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +52,20 @@ class Platform:
             for emulator in (self.slow, self.deaf)
             for request in emulator.requests("POST", "/fine_tuning/jobs/*/cancel")
         ]
+
+    def act(self, what: Callable[[], object]) -> None:
+        """Do something through Airflow's API, again where its SQLite database is locked by somebody else."""
+
+        def done() -> bool:
+            try:
+                what()
+            except AirflowTrouble as trouble:
+                if "Database error" not in str(trouble):
+                    raise
+                return False
+            return True
+
+        assert self.until(done, 60)
 
     @staticmethod
     def until(happened: Callable[[], object], timeout: float) -> bool:

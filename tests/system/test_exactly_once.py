@@ -39,7 +39,8 @@ def test_a_worker_killed_at_any_step_of_a_submission_leaves_one_job_and_the_dag_
     for task in tasks:
         name = task["task_id"]
         jobs = platform.jobs(name)
-        assert task["try_number"] == 2, f"{name} was not killed"
+        # More than two where a busy machine has cost a heartbeat as well.
+        assert task["try_number"] >= 2, f"{name} was not killed"
         assert len(jobs) == 1, name
         assert jobs[0]["status"] != "cancelled", name
         assert airflow.xcom("killed_at_every_step", run, name, "job_id") == jobs[0]["id"], name
@@ -76,7 +77,7 @@ def test_a_cleared_task_takes_its_job_up_again_or_makes_another_or_fails_as_if_e
     before = {task: airflow.xcom("cleared", run, task) for task in ("reuse", "new", "fail")}
 
     for task in before:
-        airflow.clear_task("cleared", run, task)
+        platform.act(lambda t=task: airflow.clear_task("cleared", run, t))
     airflow.wait_for_task("cleared", run, "fail", "failed", timeout=120)
     assert airflow.wait_for_run("cleared", run, timeout=120) == "failed"
 

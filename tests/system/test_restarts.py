@@ -75,9 +75,9 @@ def test_a_person_who_marks_or_clears_a_waiting_task_cancels_its_job_unless_told
         for task in jobs:
             _, how, _ = task.split("-")
             if how == "cleared":
-                airflow.clear_task("killed_by_a_person", run, task)
+                platform.act(lambda t=task: airflow.clear_task("killed_by_a_person", run, t))
             else:
-                airflow.set_task_state("killed_by_a_person", run, task, how)
+                platform.act(lambda t=task, h=how: airflow.set_task_state("killed_by_a_person", run, t, h))
 
         for task in jobs:
             _, how, what = task.split("-")
@@ -100,7 +100,8 @@ def test_a_person_who_marks_or_clears_a_waiting_task_cancels_its_job_unless_told
                 assert statuses(platform, task) == ["running"], task
         assert len(platform.cancels()) == 6
     finally:
-        airflow.api("PATCH", f"/dags/killed_by_a_person/dagRuns/{run}", {"state": "failed"})
+        end = f"/dags/killed_by_a_person/dagRuns/{run}"
+        platform.act(lambda: airflow.api("PATCH", end, {"state": "failed"}))
 
 
 def statuses(platform: Platform, task: str) -> list[str]:
@@ -124,7 +125,7 @@ def test_a_person_who_kills_the_task_while_its_create_is_in_flight_gets_the_job_
     run = airflow.trigger("creating", conf)
     assert platform.until(lambda: slow.requests("POST", "/fine_tuning/jobs"), 90)
 
-    airflow.set_task_state("creating", run, "create", "failed")
+    platform.act(lambda: airflow.set_task_state("creating", run, "create", "failed"))
 
     assert slow.jobs() == []
     assert platform.until(lambda: statuses(platform, "create") == ["cancelled"], 60)
