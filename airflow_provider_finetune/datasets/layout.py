@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence  # noqa: TC003 - msgspec and NamedTuple read annotations
 from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter, itemgetter
+from operator import attrgetter, itemgetter, sub
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -70,6 +70,18 @@ class Alike(NamedTuple):
     places: Sequence[int]
     lines: Sequence[bytes]
     columns: Sequence[Sequence[bytes]]
+
+    def around(self, i: int) -> int:
+        """Return how many bytes of a line are not text, the quotes of the texts included."""
+        return len(self.lines[i]) - sum(len(column[i]) - 2 for column in self.columns)
+
+    def by_length(self) -> list[Alike]:
+        """Return the lines grouped further, by how many of their bytes are not text: most layouts differ in that."""
+        texts = map(sum, zip(*(map(len, column) for column in self.columns), strict=True))
+        groups: dict[int, list[int]] = {}
+        for i, around in enumerate(map(sub, map(len, self.lines), texts)):
+            groups.setdefault(around, []).append(i)
+        return [self] if len(groups) == 1 else [self.only(chosen) for chosen in groups.values()]
 
     def only(self, chosen: Sequence[int]) -> Alike:
         """Return some of the lines.
@@ -154,46 +166,38 @@ _READERS: dict[Method, _Reader] = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Layout:
-    """The bytes around the texts of a line.
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is equal in lines that differ only in their texts, and in weights.
 
-    :ivar pieces: one more than there are texts.
-    :ivar length: bytes of a line that are not text, the quotes of the texts included.
-    :ivar tokens: those of an example that are not in its texts.
+    :ivar around: bytes of a line that are not text, the quotes of the texts included.
+    :ivar quarters: four times the tokens of an example that are not in its texts.
     """
 
     frame: Frame
-    pieces: tuple[bytes, ...]
-    length: int
-    tokens: int
-
-    def fits(self, group: Alike) -> bool:
-        """Return whether all lines of a group are written like this, byte for byte."""
-        count, width = len(group.lines), len(self.pieces) + len(group.columns)
-        parts = [b""] * (count * width)
-        for i, piece in enumerate(self.pieces):
-            parts[2 * i :: width] = [piece] * count
-        for i, column in enumerate(group.columns):
-            parts[2 * i + 1 :: width] = column
-        return b"".join(parts) == b"".join(group.lines)
+    around: int
+    quarters: int
 
 
 class Layouts:
-    """The layouts that a file was seen to use."""
+    """The layouts that a file was seen to use: the bytes around the texts, and what lines of such bytes hold."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[bytes, ...], Layout] = {}
-        self._last: dict[int, Layout] = {}
+        self._known: dict[tuple[bytes, ...], Shape] = {}
+        self._last: dict[tuple[int, int], tuple[bytes, ...]] = {}
+        self._shapes: dict[Shape, Shape] = {}
         self._trials = _MOST_TRIALS
 
-    def of_all(self, group: Alike) -> Layout | None:
-        """Return the layout of all lines of a group if it is the one last met; cheaper than one by one."""
-        layout = self._last.get(len(group.columns))
-        return layout if layout is not None and layout.fits(group) else None
+    def of_all(self, group: Alike) -> Shape | None:
+        """Return the shape of all lines of a group if they have the layout that was last met in a line like the first.
 
-    def of_one(self, line: bytes, texts: Sequence[bytes]) -> Layout | None:
-        """Return the layout of a line, if it is known.
+        Cheaper than one by one.
+        """
+        pieces = self._last.get((len(group.columns), group.around(0)))
+        return self._known[pieces] if pieces is not None and _fits(pieces, group) else None
+
+    def of_one(self, line: bytes, texts: Sequence[bytes]) -> Shape | None:
+        """Return the shape of a line, if its layout is known.
 
         :param texts: the texts of the line as JSON tokens.
         """
@@ -207,27 +211,39 @@ class Layouts:
             pieces.append(line[end:start])
             end = start + len(text)
         pieces.append(line[end:])
-        layout = self._known.get(tuple(pieces))
-        if layout is None:
-            return None
-        self._last[len(texts)] = layout
-        self._trials = min(self._trials + 1, _MOST_TRIALS)
-        return layout
+        shape = self._known.get(tuple(pieces))
+        if shape is not None:
+            self._last[len(texts), shape.around] = tuple(pieces)
+            self._trials = min(self._trials + 1, _MOST_TRIALS)
+        return shape
 
-    def learn(self, line: bytes, row: dict[str, Any], frame: Frame, texts: Sequence[bytes], tokens: int) -> None:
+    def learn(self, line: bytes, row: dict[str, Any], frame: Frame, texts: Sequence[bytes], quarters: int) -> None:
         """Remember how a good line is written.
 
         :param texts: the texts of the line as JSON tokens, in the order of the columns of :func:`alike`.
-        :param tokens: those of the example that are not in its texts.
+        :param quarters: four times the tokens of the example that are not in its texts.
         """
         # Trials that lead nowhere, as with calls that differ in every line, come to an end.
         if self._trials <= 0 or len(self._known) >= _MOST_KNOWN or not are_strings(texts):
             return
         self._trials -= 1
         pieces = _pieces(line, row, texts)
-        if pieces is not None:
-            length = len(line) - sum(len(text) - 2 for text in texts)
-            self._known[pieces] = self._last[len(texts)] = Layout(frame, pieces, length, tokens)
+        if pieces is None:
+            return
+        shape = Shape(frame, len(line) - sum(len(text) - 2 for text in texts), quarters)
+        self._known[pieces] = self._shapes.setdefault(shape, shape)
+        self._last[len(texts), shape.around] = pieces
+
+
+def _fits(pieces: tuple[bytes, ...], group: Alike) -> bool:
+    """Return whether all lines of a group are made of the same pieces around their texts, byte for byte."""
+    count, width = len(group.lines), len(pieces) + len(group.columns)
+    parts = [b""] * (count * width)
+    for i, piece in enumerate(pieces):
+        parts[2 * i :: width] = [piece] * count
+    for i, column in enumerate(group.columns):
+        parts[2 * i + 1 :: width] = column
+    return b"".join(parts) == b"".join(group.lines)
 
 
 def are_strings(tokens: Sequence[bytes]) -> bool:

@@ -13,18 +13,18 @@ from airflow_provider_finetune.datasets.layout import UNREADABLE, Layouts, alike
 from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind, quoted
 from airflow_provider_finetune.datasets.repeats import Repeats
 from airflow_provider_finetune.datasets.report import Tally
-from airflow_provider_finetune.datasets.tokens import estimated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from airflow_provider_finetune.datasets.formats import Method
     from airflow_provider_finetune.datasets.frame import Frame
-    from airflow_provider_finetune.datasets.layout import Alike, Layout
+    from airflow_provider_finetune.datasets.layout import Alike, Shape
 
 # A \\uXXXX is six bytes in the file, but two or three of text.
 _BYTES_SAVED_PER_ESCAPE = 3.5
 _MOST_REPLIES_TOLD_APART = 4096
+_FEWEST_FOR_BALANCE = 10
 _MOST_ROWS_TRIED_ON_OTHER_METHODS = 50
 
 
@@ -112,9 +112,10 @@ class LineChecker:
         block = _Block(lines, self.lines + 1, is_whole)
         groups = alike(lines, self.method)
         for group in groups:
-            layout = self._layouts.of_all(group)
-            if layout is None or not self._count(group, layout, block):
-                self._check_each(group, block)
+            if not self._check_alike(group, block):
+                for narrower in group.by_length():
+                    if narrower is group or not self._check_alike(narrower, block):
+                        self._check_each(narrower, block)
         if sum(len(group.lines) for group in groups) < len(lines):
             for place in sorted(set(range(len(lines))).difference(*(group.places for group in groups))):
                 self._examine(place, block)
@@ -123,52 +124,58 @@ class LineChecker:
         for place, fault in sorted(block.faults, key=lambda found: found[0]):
             self._add(block.first + place, fault)
 
+    def _check_alike(self, group: Alike, block: _Block) -> bool:
+        """Take lines for good if they have one known layout; return whether they have."""
+        shape = self._layouts.of_all(group)
+        return shape is not None and self._count(group, shape, block)
+
     def _check_each(self, group: Alike, block: _Block) -> None:
         """Check lines of several layouts, known or not, good or not."""
-        of_layout: dict[Layout, list[int]] = {}
+        shaped: dict[int, tuple[Shape, list[int]]] = {}
         for i, texts in enumerate(zip(*group.columns, strict=True)):
-            layout = self._layouts.of_one(group.lines[i], texts)
-            if layout is None:
+            shape = self._layouts.of_one(group.lines[i], texts)
+            if shape is None:
                 self._examine(group.places[i], block, texts)
             else:
-                of_layout.setdefault(layout, []).append(i)
-        for layout, chosen in of_layout.items():
-            if not self._count(group.only(chosen), layout, block):
+                shaped.setdefault(id(shape), (shape, []))[1].append(i)
+        for shape, chosen in shaped.values():
+            if not self._count(group.only(chosen), shape, block):
                 for i in chosen:
-                    if not self._count(group.only([i]), layout, block):
+                    if not self._count(group.only([i]), shape, block):
                         self._examine(group.places[i], block)
 
-    def _count(self, group: Alike, layout: Layout, block: _Block) -> bool:
-        """Take lines of a layout for good; return False if they are not, for what their texts hold."""
+    def _count(self, group: Alike, shape: Shape, block: _Block) -> bool:
+        """Take lines of one shape for good; return False if they are not, for what their texts hold."""
         columns = _identities(group.columns)
         if columns is None:
             return False
-        frame, count = layout.frame, len(group.lines)
+        frame, count = shape.frame, len(group.lines)
         prompts = list(map(hash, zip(repeat(frame.prompt, count), *columns[: frame.split], strict=True)))
         replies = list(map(hash, zip(repeat(frame.reply, count), *columns[frame.split :], strict=True)))
         block.put(group.places, prompts, replies)
         self._count_replies(replies)
         self.roles[frame.roles] += count
-        quarters = self._quarters(group, layout, block)
+        quarters = self._quarters(group, shape, block)
         self.quarter_tokens.update(quarters)
         if not frame.trains or max(quarters) > 4 * self.limits.long_example_tokens:
             for place, quarter in zip(group.places, quarters, strict=True):
                 self._look_at(frame, quarter // 4, place, block)
         return True
 
-    def _quarters(self, group: Alike, layout: Layout, block: _Block) -> list[int]:
+    def _quarters(self, group: Alike, shape: Shape, block: _Block) -> list[int]:
         """Return four times the tokens of each line: a byte of text is about a quarter of a token."""
-        count = self._count_tokens
-        if count is not None:
-            return [
-                4 * (layout.tokens + sum(count(text_of(text)) for text in texts))
-                for texts in zip(*group.columns, strict=True)
-            ]
-        around = 4 * layout.tokens - layout.length
+        if self._count_tokens is not None:
+            texts = zip(*group.columns, strict=True)
+            return [shape.quarters + self._quarters_of([text_of(text) for text in line]) for line in texts]
+        more = shape.quarters - shape.around
         if block.has_escapes:
-            saved = _BYTES_SAVED_PER_ESCAPE
-            return [around + len(line) - int(line.count(b"\\u") * saved) for line in group.lines]
-        return [around + length for length in map(len, group.lines)]
+            return [more + len(line) - int(line.count(b"\\u") * _BYTES_SAVED_PER_ESCAPE) for line in group.lines]
+        return [more + length for length in map(len, group.lines)]
+
+    def _quarters_of(self, texts: Sequence[str]) -> int:
+        if self._count_tokens is None:
+            return sum(len(text.encode()) for text in texts)
+        return 4 * sum(map(self._count_tokens, texts))
 
     def _examine(self, place: int, block: _Block, said: Sequence[bytes] = ()) -> None:
         """Check one line thoroughly.
@@ -189,11 +196,10 @@ class LineChecker:
         block.put([place], [hash((frame.prompt, *identities[: frame.split]))], [reply])
         self._count_replies([reply])
         self.roles[frame.roles] += 1
-        count = self._count_tokens or estimated
-        around = frame.framing_tokens + sum(map(count, frame.literals))
-        tokens = around + sum(map(count, texts))
-        self.quarter_tokens[4 * tokens] += 1
-        self._look_at(frame, tokens, place, block)
+        around = 4 * frame.framing_tokens + self._quarters_of(frame.literals)
+        quarters = around + self._quarters_of(texts)
+        self.quarter_tokens[quarters] += 1
+        self._look_at(frame, quarters // 4, place, block)
         if said and block.is_whole:
             self._layouts.learn(line, row, frame, said, around)
 
@@ -251,7 +257,8 @@ class LineChecker:
             self._add(line, fault)
         count = self.roles.total()
         most = max(self._replies.values(), default=0)
-        if self.method in ("supervised", "completion") and most > 1 and most >= self.limits.imbalance * count:
+        is_telling = count >= _FEWEST_FOR_BALANCE and self.method in ("supervised", "completion")
+        if is_telling and most >= self.limits.imbalance * count:
             found = f"one and the same reply in {most:,} of {count:,} examples"
             self._add(None, Fault(WarningKind.IMBALANCE, None, found, "replies in balance"))
 

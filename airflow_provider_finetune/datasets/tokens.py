@@ -17,7 +17,6 @@ TokenSource = Literal["auto", "tiktoken", "estimate"]
 
 #: The label of numbers that are not counted.
 ESTIMATE = "estimate (4 bytes of text a token)"
-BYTES_PER_TOKEN = 4
 DEFAULT_ENCODING = "o200k_base"
 
 # Where tiktoken keeps an encoding that it once downloaded, and the checksum that it wants: a file with another one
@@ -89,11 +88,6 @@ def counter_for(source: TokenSource, encoding: str = DEFAULT_ENCODING) -> tuple[
         if source == "tiktoken":
             raise
         return ESTIMATE, None
-
-
-def estimated(text: str) -> int:
-    """Return about how many tokens a text has."""
-    return len(text.encode()) // BYTES_PER_TOKEN
 
 
 def _tiktoken_counter(name: str) -> Callable[[str], int]:

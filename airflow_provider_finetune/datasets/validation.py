@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_finetune.datasets.tokens import TokenSource
 
 DEFAULT_LIMITS = Limits()
-_BLOCK = 1 << 18
+_BLOCK = 1 << 19
 
 
 def check(
