@@ -166,7 +166,7 @@ class Standalone:
 
     def wait_until_healthy(self, timeout: float = SECONDS_TO_START) -> None:
         """Return when the API server answers and all components have a heartbeat."""
-        for _ in _until(timeout):
+        for _ in self.until(timeout):
             if any(process.poll() is not None for process in self._processes.values()):
                 break
             with suppress(OSError, ValueError):
@@ -228,7 +228,7 @@ class Standalone:
 
     def wait_for_dag(self, dag_id: str, timeout: float = 120) -> None:
         """Return when a DAG is parsed and can run."""
-        for _ in _until(timeout):
+        for _ in self.until(timeout):
             with suppress(NotFound):
                 if not self.api("GET", f"/dags/{dag_id}")["is_stale"]:
                     return
@@ -276,7 +276,7 @@ class Standalone:
         :param on_change: called with the task instances whenever the state of one has changed.
         """
         before: dict[str, Any] = {}
-        for _ in _until(timeout):
+        for _ in self.until(timeout):
             state = self.run_state(dag_id, run_id)
             if on_change is not None:
                 tasks = self.tasks(dag_id, run_id)
@@ -294,7 +294,7 @@ class Standalone:
         """Return a task instance when it is in one of the states."""
         wanted = {states} if isinstance(states, str) else states
         found: dict[str, Any] = {}
-        for _ in _until(timeout):
+        for _ in self.until(timeout):
             found = self.task(dag_id, run_id, task_id, map_index)
             if found["state"] in wanted:
                 return found
@@ -379,6 +379,14 @@ class Standalone:
         return found
 
     @staticmethod
+    def until(timeout: float, every: float = 0.5) -> Iterator[None]:
+        """Yield now and then, until the time is over."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            yield
+            time.sleep(every)
+
+    @staticmethod
     def _task_path(dag_id: str, run_id: str, task_id: str) -> str:
         return f"/dags/{dag_id}/dagRuns/{_quoted(run_id)}/taskInstances/{_quoted(task_id)}"
 
@@ -388,14 +396,6 @@ class NotFound(AirflowTrouble):
 
 
 _HEARTBEATS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-
-
-def _until(timeout: float, every: float = 0.5) -> Iterator[None]:
-    """Yield now and then, until the time is over."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        yield
-        time.sleep(every)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import openai
 import pytest
 
-from tests.conftest import MODEL
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_finetune.emulator import Emulator
     from tests.conftest import DagResult
 
+MODEL = "gpt-4.1-mini-2025-04-14"
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
 
@@ -102,8 +101,9 @@ class TestPausing:
     def test_a_job_made_for_the_night_carries_what_the_other_dags_look_for(
         self, emulator: Emulator, training_file: str, run_dag: Callable[..., DagResult]
     ) -> None:
-        emulator.set(job_seconds=0)
-        result = run_dag(dag_of(load("pause_for_the_day"), "train_at_night"), training_file=training_file)
+        dag = dag_of(load("pause_for_the_day"), "train_at_night")
+        dag.get_task("wait").poll_interval = 1
+        result = run_dag(dag, training_file=training_file)
         assert set(result.states.values()) == {"success"}
         assert emulator.jobs()[0]["metadata"].items() >= {"train": "at-night"}.items()
 

@@ -1,0 +1,99 @@
+"""The built wheel, away from the sources: what is in it, that it imports, what Airflow sees of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+IMPORT_ALL = """
+import importlib, json, pkgutil, sys
+import airflow_provider_finetune as package
+names = [module.name for module in pkgutil.walk_packages(package.__path__, "airflow_provider_finetune.")]
+for name in names:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+print(json.dumps({"file": package.__file__, "names": names}))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
+    """The wheel, built without the network."""
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (path,) = folder.glob("*.whl")
+    return zipfile.Path(path)
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: zipfile.Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with nothing but the installed wheel."""
+    folder = tmp_path_factory.mktemp("installed")
+    wheel.root.extractall(folder)
+    return folder
+
+
+def run(installed: Path, *command: str) -> str:
+    """Run Python with the installed wheel before everything else, away from the sources; return its stdout."""
+    environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=installed, env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def test_it_holds_the_package_and_nothing_else(wheel: zipfile.Path) -> None:
+    names = [name for name in wheel.root.namelist() if not name.endswith("/")]
+    info = "airflow_provider_finetune-0.1.0.dist-info"
+    assert {name.split("/")[0] for name in names} == {"airflow_provider_finetune", info}
+    packaged = {name for name in names if not name.startswith(info)}
+    sources = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "airflow_provider_finetune"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert packaged == set(sources.stdout.split())
+    assert "airflow_provider_finetune/py.typed" in packaged
+    assert f"{info}/licenses/LICENSE" in names
+
+
+def test_every_module_of_it_imports(installed: Path) -> None:
+    found = json.loads(run(installed, "-c", IMPORT_ALL).splitlines()[-1])
+    assert Path(found["file"]).is_relative_to(installed)
+    assert "airflow_provider_finetune.operators.job" in found["names"]
+    assert "airflow_provider_finetune.emulator.app" in found["names"]
+
+
+def test_airflow_sees_hook_operators_sensor_trigger_and_link(installed: Path) -> None:
+    out = run(installed, "-m", "airflow", "providers", "get", "airflow-provider-finetune", "--full", "--output", "json")
+    shown = out[out.index("[") :]
+    for part in ("hooks.fine_tuning", "operators.job", "operators.dataset", "sensors.job", "triggers.job"):
+        assert f"airflow_provider_finetune.{part}" in shown
+    assert "airflow_provider_finetune.links.FineTuningJobLink" in shown
+
+
+def test_everything_that_airflow_is_told_of_exists(installed: Path) -> None:
+    script = """
+import importlib
+from airflow_provider_finetune.get_provider_info import get_provider_info
+info = get_provider_info()
+for kind in ("hooks", "operators", "sensors", "triggers"):
+    for entry in info[kind]:
+        for module in entry["python-modules"]:
+            importlib.import_module(module)
+for link in info["extra-links"]:
+    module, name = link.rsplit(".", 1)
+    getattr(importlib.import_module(module), name)
+"""
+    run(installed, "-c", script)
