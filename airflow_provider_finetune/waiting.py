@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -56,10 +57,12 @@ class JobWaiting:
 
     @cached_property
     def hook(self) -> FineTuningHook:
-        """The hook of the operator's connection."""
+        """The hook of the operator's connection; its client is closed when the operator is gone."""
         from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 
-        return FineTuningHook(conn_id=self.conn_id)
+        hook = FineTuningHook(conn_id=self.conn_id)
+        weakref.finalize(self, _close, hook)
+        return hook
 
     def watch(
         self, job_id: str, end_time: float | None, *, until: Collection[str] = (), unseen: Unseen | None = None
@@ -159,6 +162,11 @@ class JobWaiting:
         at_openai = urlsplit(str(self.hook.conn.base_url)).hostname == "api.openai.com"
         link = f"https://platform.openai.com/finetune/{job_id}" if at_openai else ""
         context["ti"].xcom_push(key=LINK_KEY, value=link)
+
+
+def _close(hook: FineTuningHook) -> None:
+    if "conn" in vars(hook):
+        hook.conn.close()
 
 
 def required_id(name: str, value: object) -> str:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 
 
+#: For how long after a job's end its checkpoints are worth waiting for; its model is there all the same.
+CHECKPOINTS_SECONDS = 3600
+
+
 class JobWatch:
     """Looks at one job from a worker, and logs what is new about it.
 
@@ -100,12 +104,15 @@ class JobWatch:
     def outcome(self, job: Job) -> dict[str, Any]:
         """Return the outcome of a finished job, its checkpoints fetched.
 
-        :raises EndpointUnreachable: they could not be fetched just now.
+        :raises EndpointUnreachable: they could not be fetched just now, and the job has ended within the last hour.
         """
         try:
             with explained(f"list the checkpoints of fine-tuning job {self.job_id}"):
                 checkpoints = self.hook.list_checkpoints(self.job_id)
-        except RequestRefused as error:
+        except (RequestRefused, EndpointUnreachable) as error:
+            recent = (job.finished_at or 0) + CHECKPOINTS_SECONDS > time.time()
+            if recent and isinstance(error, EndpointUnreachable):
+                raise
             self.log.warning("Going on without checkpoints: %s", error)
             checkpoints = []
         return outcome(job, checkpoint_rows(map(payload, checkpoints)))

@@ -333,9 +333,12 @@ class _JobGoalOperator(JobWaiting, BaseOperator):
         step = next_step(self.goal, job.status)
         if step is Step.NEVER:
             raise RequestRefused(f"Cannot {self.goal} fine-tuning job {job.id}: it has already ended, as {job.status}.")
-        if step is not Step.THERE:
-            raise NotYet(f"Asked to {self.goal} fine-tuning job {job.id}, which is still {job.status}.")
-        return job.id
+        if step is Step.THERE:
+            return job.id
+        so_far = f"Asked to {self.goal} fine-tuning job {job.id}, which is still {job.status}."
+        if watch.end_time is not None and time.time() >= watch.end_time:
+            raise FineTuningJobTimeout(f"{so_far} The time to wait for it is over.")
+        raise NotYet(so_far)
 
     def _ask(self, watch: JobWatch, job: Job) -> Job:
         """Ask the endpoint, and return the job as it is then: its status tells what came of it, not the answer."""

@@ -275,6 +275,20 @@ def test_checkpoints_that_cannot_be_read_just_now_are_waited_for(
     assert len(result.xcom("wait", "checkpoints")) == 3
 
 
+def test_checkpoints_that_are_not_to_be_had_do_not_withhold_the_model_for_ever(
+    dag: DAG, run_dag: RunDag, emulator: Emulator, job_id: str, mode: dict[str, Any], until: Any
+) -> None:
+    until(job_id, "succeeded")
+    emulator.show(job_id, finished_at=1_700_000_000)
+    emulator.fault("status", "GET", "/fine_tuning/jobs/*/checkpoints", status=500, times=None, retry_after="0.01")
+    sense(dag, job_id, **mode)
+    result = run_dag(dag)
+    assert result.states == {"wait": "success"}
+    assert result.xcom("wait", "fine_tuned_model")
+    assert (result.xcom("wait", "checkpoints"), result.xcom("wait", "best_checkpoint")) == ([], None)
+    assert any("Going on without checkpoints" in line for line in result.log)
+
+
 @pytest.mark.parametrize("on_paused", ["wait", "resume"])
 def test_a_paused_job_is_waited_for_or_resumed_as_the_user_says(
     dag: DAG, run_dag: RunDag, emulator: Emulator, client: openai.OpenAI, job_id: str, until: Any, on_paused: str,

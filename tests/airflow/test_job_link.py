@@ -1,0 +1,80 @@
+"""The button to the vendor's page of a job."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_finetune.links import FineTuningJobLink
+from airflow_provider_finetune.operators.job import CancelFineTuningJobOperator, CreateFineTuningJobOperator
+from airflow_provider_finetune.sensors.job import FineTuningJobSensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow.sdk import DAG
+
+    from airflow_provider_finetune.emulator import Emulator
+
+
+class Pushed(dict[str, Any]):
+    """Stands for a task instance: keeps what is pushed."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self[key] = value
+
+
+@pytest.mark.parametrize(
+    ("host", "link"),
+    [
+        (None, "https://platform.openai.com/finetune/ftjob-1"),
+        ("https://api.openai.com/v1", "https://platform.openai.com/finetune/ftjob-1"),
+        ("https://res.openai.azure.com/openai/v1", ""),
+        ("https://api.openai.com.example.org/v1", ""),
+        ("http://127.0.0.1:8000/v1", ""),
+    ],
+)
+def test_only_the_vendor_that_has_such_a_page_is_linked_to(
+    monkeypatch: pytest.MonkeyPatch, host: str | None, link: str
+) -> None:
+    connection = {"conn_type": "openai", "password": "k" * 20, **({"host": host} if host else {})}
+    monkeypatch.setenv("AIRFLOW_CONN_VENDOR", json.dumps(connection))
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    sensor = FineTuningJobSensor(task_id="wait", job_id="ftjob-1", conn_id="vendor")
+    pushed = Pushed()
+    sensor.push_link({"ti": pushed}, "ftjob-1")
+    sensor.hook.conn.close()
+    assert pushed == {"job_link": link}
+
+
+@pytest.mark.parametrize("operator", [CreateFineTuningJobOperator, CancelFineTuningJobOperator, FineTuningJobSensor])
+def test_every_operator_and_the_sensor_have_the_button(operator: type) -> None:
+    assert [link.name for link in operator.operator_extra_links] == ["Fine-tuning job"]
+
+
+@pytest.mark.parametrize("link", ["https://vendor.example/finetune", ""])
+def test_the_button_leads_where_the_task_pushed_it_to(
+    dag: DAG, run_dag: Callable[..., Any], emulator: Emulator, training_file: str, monkeypatch: pytest.MonkeyPatch,
+    link: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(
+        CreateFineTuningJobOperator,
+        "push_link",
+        lambda self, context, job_id: context["ti"].xcom_push(key="job_link", value=link),
+    )
+    with dag:
+        operator = CreateFineTuningJobOperator(
+            task_id="create", model="gpt-4.1-mini", training_file=training_file, list_lag=0.1
+        )
+    result = run_dag(dag)
+    stored = result.xcom("create", "_link_FineTuningJobLink")  # Airflow 3 asks for the link on the worker
+    assert (stored if stored is not None else button(operator, result)) == link
+
+
+def button(operator: Any, result: Any) -> str:
+    """Return the link as Airflow 2's web server asks for it."""
+    from airflow.models.taskinstancekey import TaskInstanceKey
+
+    return FineTuningJobLink().get_link(operator, ti_key=TaskInstanceKey(result.dag_id, "create", result.run_id, 1, -1))
