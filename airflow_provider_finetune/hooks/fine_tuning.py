@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import weakref
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -223,14 +222,12 @@ class FineTuningHook(OpenAIHook):
     # -- clients
 
     def get_conn(self) -> OpenAI:
-        """Return a client for the connection, which is closed when the hook is gone.
+        """Return a client for the connection. It may outlive the hook: ``FineTuningHook().conn.models.list()``.
 
         :raises FineTuningError: the connection has no API key, or its extra does not fit the SDK's client.
         """
         with _usable(self.conn_id):
-            client = super().get_conn()
-        weakref.finalize(self, client.close)
-        return client
+            return super().get_conn()
 
     async def aget_conn(self) -> AsyncOpenAI:
         """Return a new async client for the connection, for the caller to close; errors as :meth:`get_conn`."""
