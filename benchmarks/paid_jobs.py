@@ -97,11 +97,11 @@ def upload(emulator: Emulator) -> str:
         return client.files.create(file=("train.jsonl", content), purpose="fine-tune").id
 
 
-def until(happened: Callable[[], object], timeout: float = 180) -> None:
+def until(happened: Callable[[], object], what: str, timeout: float = 400) -> None:
     deadline = time.monotonic() + timeout
     while not happened():
         if time.monotonic() > deadline:
-            raise SystemExit("an expected event did not happen in time")
+            raise SystemExit(f"it did not happen in time that {what}")
         time.sleep(0.2)
 
 
@@ -114,11 +114,11 @@ def is_alive(pid: int) -> bool:
 
 def thaw(airflow: Standalone, run: str, task_id: str) -> None:
     """Let a stalled worker go on once its retry is over, and wait until it has ended."""
-    until(lambda: airflow.task("paid_jobs", run, task_id)["state"] == "success")
+    until(lambda: airflow.task("paid_jobs", run, task_id)["state"] == "success", f"the retry of {task_id} succeeds")
     pids = [int(pid) for pid in Path(airflow.home, f"frozen-{task_id}").read_text().split()]
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
-    until(lambda: not is_alive(pids[1]))
+    until(lambda: not is_alive(pids[1]), f"the stalled try of {task_id} ends")
 
 
 def measure() -> dict[tuple[str, str], tuple[int, int]]:
@@ -136,17 +136,18 @@ def measure() -> dict[tuple[str, str], tuple[int, int]]:
             connections[f"batches_{case}"] = json.dumps({"conn_type": "openai", "password": "none", "host": host})
         env = {
             "PYTHONPATH": str(ROOT),
+            "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             **{f"AIRFLOW_CONN_{name.upper()}": connection for name, connection in connections.items()},
         }
-        airflow = stack.enter_context(Standalone(ROOT / "benchmarks" / "dags", env=env, parallelism=8))
+        airflow = stack.enter_context(Standalone(ROOT / "benchmarks" / "dags", env=env, parallelism=6))
         files = {name: upload(emulator) for name, emulator in emulators.items()}
         run = airflow.trigger("paid_jobs", {"training_files": files})
         for who in WHO:
             thaw(airflow, run, f"{who}-two_at_once")
-        if airflow.wait_for_run("paid_jobs", run, timeout=240) != "success":
+        if airflow.wait_for_run("paid_jobs", run, timeout=400) != "success":
             raise SystemExit(f"the run did not succeed:\n{airflow.log_tail()}")
         jobs = [job for emulator in emulators.values() for job in emulator.jobs()]
     counts = {("batch", case): (Batches.created[case],) * 2 for case in CASES}

@@ -14,7 +14,6 @@ from airflow.sdk import DAG, task
 from airflow_provider_finetune.operators.job import CreateFineTuningJobOperator
 
 MODEL = "gpt-4.1-mini-2025-04-14"
-FILE = "{{ dag_run.conf['training_files'][task.conn_id] }}"
 
 
 def around_create(*, before: bool, do: Any) -> None:
@@ -65,6 +64,16 @@ def fail_once(context: Any, _: Any) -> None:
         raise RuntimeError("the first try fails after it has created its job")
 
 
+def endpoint(who: str, case: str) -> str:
+    """Return the connection; a fault hits the next request, so a task that meets one has an endpoint to itself."""
+    return f"{who}_{case}" if case in ("lost_answer", "error_500") else "calm"
+
+
+def training_file(conn_id: str) -> str:
+    """Return the template that gives the id of the training file at an endpoint."""
+    return f"{{{{ dag_run.conf['training_files']['{conn_id}'] }}}}"
+
+
 with DAG(
     "paid_jobs",
     schedule=None,
@@ -78,8 +87,6 @@ with DAG(
     },
 ):
     for case in ("lost_answer", "error_500", "worker_killed", "task_fails", "two_at_once"):
-        # A fault hits the next request, so each task that meets one has an endpoint to itself.
-        faulty = case in ("lost_answer", "error_500")
         OpenAITriggerBatchOperator(
             task_id=f"batch-{case}",
             conn_id=f"batches_{case}",
@@ -89,22 +96,20 @@ with DAG(
         )
 
         @task(task_id=f"plain-{case}")
-        def plain(conn_id: str, training_files: Any, created_for: str) -> str:
+        def plain(conn_id: str, training_file: str, created_for: str) -> str:
             from airflow.providers.openai.hooks.openai import OpenAIHook
 
             client = OpenAIHook(conn_id=conn_id).conn
-            job = client.fine_tuning.jobs.create(
-                model=MODEL, training_file=training_files[conn_id], metadata={"created_for": created_for}
-            )
-            return str(job.id)
+            metadata = {"created_for": created_for}
+            return client.fine_tuning.jobs.create(model=MODEL, training_file=training_file, metadata=metadata).id
 
-        plain(f"plain_{case}" if faulty else "calm", "{{ dag_run.conf['training_files'] }}", f"plain-{case}")
+        plain(endpoint("plain", case), training_file(endpoint("plain", case)), f"plain-{case}")
 
         CreateFineTuningJobOperator(
             task_id=f"ours-{case}",
-            conn_id=f"ours_{case}" if faulty else "calm",
+            conn_id=endpoint("ours", case),
             model=MODEL,
-            training_file=FILE,
+            training_file=training_file(endpoint("ours", case)),
             metadata={"created_for": f"ours-{case}"},
             list_lag=3,
         )

@@ -100,6 +100,7 @@ def platform() -> Iterator[Platform]:
             "PYTHONPATH": str(ROOT),
             "AIRFLOW_CONN_SLOW": slow.connection,
             "AIRFLOW_CONN_DEAF": deaf.connection,
+            "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
