@@ -63,7 +63,7 @@ class Budget:
 
     def wait(self, now: float) -> float:
         """Return how many seconds to wait before the next request may go out; 0 when it may now."""
-        while self._sent and self._sent[0] <= now - self.window:
+        while self._sent and self._sent[0] + self.window <= now:
             self._sent.popleft()
         return 0.0 if len(self._sent) < self.per_window else self._sent[0] + self.window - now
 
@@ -73,8 +73,11 @@ class Budget:
 
     @property
     def window(self) -> float:
-        """Length of the window in seconds: longer where not even one request fits into a tenth of a minute."""
-        return max(WINDOW, 60 / self.per_minute)
+        """Length of the window in seconds: longer where not even one request fits into a tenth of a minute.
+
+        A little longer still, since requests do not all take the same time to arrive.
+        """
+        return max(WINDOW, 60 / self.per_minute) + 0.1
 
 
 def events_allowed(budget: Budget, status_requests: int, seconds: float) -> int:

@@ -145,7 +145,9 @@ class Poller:
                 await self._until_due()
                 started = time.monotonic()
                 requests = await self._round()
-                await self._fetch_events(polling.events_allowed(self.budget, requests, started - last))
+                allowed = polling.events_allowed(self.budget, requests, started - last)
+                # The endpoints have a budget each, but the processor of the triggerer is there once.
+                await self._fetch_events(max(1, allowed // len(_pollers[asyncio.get_running_loop()])))
                 last = started
             except Exception:
                 # Waits must survive whatever this is; their deadlines bound it.

@@ -9,12 +9,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import signal
 import sys
 import time
 from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.counting_server.jobs import Jobs
+
+KEY = re.compile(rb"benchmark-(\d+)-of-(\d+)")
+"""What a key may see: a part of the jobs."""
 
 
 class Protocol(asyncio.Protocol):
@@ -38,7 +42,9 @@ class Protocol(asyncio.Protocol):
             else:
                 loop = asyncio.get_running_loop()
                 Protocol.jobs.requests.append((time.time(), self.kind(target)))
-                loop.call_later(self.delay, lambda target=target: self.answer(self.api(target)))
+                key = KEY.search(head)
+                part = (int(key[1]), int(key[2])) if key else (0, 1)
+                loop.call_later(self.delay, lambda target=target, part=part: self.answer(self.api(target, part)))
 
     @staticmethod
     def kind(target: str) -> str:
@@ -47,7 +53,7 @@ class Protocol(asyncio.Protocol):
             return "further page of the list" if "after=" in url.query else "first page of the list"
         return "events" if url.path.endswith("/events") else "retrieve"
 
-    def api(self, target: str) -> tuple[int, str]:
+    def api(self, target: str, part: tuple[int, int]) -> tuple[int, str]:
         url = urlsplit(target)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         after, limit = query.get("after"), int(query.get("limit", 20))
@@ -55,7 +61,7 @@ class Protocol(asyncio.Protocol):
         if url.path.startswith("/v1/batches/"):
             return 200, jobs.batch(parts[3])
         if url.path == "/v1/fine_tuning/jobs":
-            return 200, jobs.page(after, limit)
+            return 200, jobs.page(after, limit, *part)
         if len(parts) > 4 and parts[4] in jobs.position:
             if parts[-1] == "events":
                 return 200, jobs.events(parts[4], after, limit)
