@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 FINISHED = frozenset({"success", "failed"})
-SECONDS_TO_START = 180.0
+SECONDS_TO_START = 240.0
 SECONDS_TO_STOP = 5.0
 
 
