@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-import weakref
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from airflow_provider_finetune.exceptions import (
 from airflow_provider_finetune.jobs.status import Decision, Kind, OnPaused
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -57,12 +57,20 @@ class JobWaiting:
 
     @cached_property
     def hook(self) -> FineTuningHook:
-        """The hook of the operator's connection; its client is closed when the operator is gone."""
+        """The hook of the operator's connection."""
         from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 
-        hook = FineTuningHook(conn_id=self.conn_id)
-        weakref.finalize(self, _close, hook)
-        return hook
+        return FineTuningHook(conn_id=self.conn_id)
+
+    @contextmanager
+    def client_closed(self) -> Iterator[None]:
+        """Close the hook's client at the end of the block."""
+        try:
+            yield
+        finally:
+            hook = vars(self).pop("hook", None)
+            if hook is not None and "conn" in vars(hook):
+                hook.conn.close()
 
     def watch(
         self, job_id: str, end_time: float | None, *, until: Collection[str] = (), unseen: Unseen | None = None
@@ -124,8 +132,9 @@ class JobWaiting:
         from airflow_provider_finetune.jobs.events import Unseen
 
         unseen = Unseen(event.get("last_event_id"), int(event.get("last_event_at") or 0))
-        watch = self.watch(event["job_id"], event.get("end_time"), until=self.awaited(), unseen=unseen)
-        return self.wait(context, watch)
+        with self.client_closed():
+            watch = self.watch(event["job_id"], event.get("end_time"), until=self.awaited(), unseen=unseen)
+            return self.wait(context, watch)
 
     def awaited(self) -> Collection[str]:
         """Return the statuses that end the wait beside the terminal ones."""
@@ -162,11 +171,6 @@ class JobWaiting:
         at_openai = urlsplit(str(self.hook.conn.base_url)).hostname == "api.openai.com"
         link = f"https://platform.openai.com/finetune/{job_id}" if at_openai else ""
         context["ti"].xcom_push(key=LINK_KEY, value=link)
-
-
-def _close(hook: FineTuningHook) -> None:
-    if "conn" in vars(hook):
-        hook.conn.close()
 
 
 def required_id(name: str, value: object) -> str:

@@ -147,7 +147,8 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
     def execute(self, context: Context) -> Any:
         """Create the job, or find it; wait for it if asked to."""
         try:
-            return self._execute(context)
+            with self.client_closed():
+                return self._execute(context)
         finally:
             if self._killing is not None:  # a thread does not outlive the task's process
                 self._killing.join(self.list_lag + SECONDS_TO_CANCEL)
@@ -248,7 +249,9 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
             self.log.exception("Airflow does not tell who stops this task; a fine-tuning job goes on")
             return
         if by_a_person:
-            self._submission.abandon(FineTuningHook(conn_id=self.conn_id))
+            hook = FineTuningHook(conn_id=self.conn_id)
+            with hook.conn:
+                self._submission.abandon(hook)
         else:
             self.log.info("The worker is stopping, not the task; a fine-tuning job goes on")
 
@@ -317,8 +320,9 @@ class _JobGoalOperator(JobWaiting, BaseOperator):
     def execute(self, context: Context) -> Any:
         """Ask for the state and wait until the job is in it; return the job id."""
         job_id = required_id("job_id", self.job_id)
-        self.push_link(context, job_id)
-        return self.wait(context, self.watch(job_id, time.time() + self.timeout, until=self.awaited()))
+        with self.client_closed():
+            self.push_link(context, job_id)
+            return self.wait(context, self.watch(job_id, time.time() + self.timeout, until=self.awaited()))
 
     def awaited(self) -> Collection[str]:
         """Return the statuses at which there is something to do."""

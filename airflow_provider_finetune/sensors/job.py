@@ -77,12 +77,13 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Wait for the job; return its outcome."""
         job_id = required_id("job_id", self.job_id)
-        self.push_link(context, job_id)
-        if self.deferrable:
-            watch = self.watch(job_id, time.time() + self.timeout)
-            return self._red_stays_red(lambda: self.wait(context, watch))
-        self._watch = self.watch(job_id, None, unseen=self._recall_cursor(context))
-        return self._red_stays_red(lambda: super(FineTuningJobSensor, self).execute(context))
+        with self.client_closed():
+            self.push_link(context, job_id)
+            if self.deferrable:
+                watch = self.watch(job_id, time.time() + self.timeout)
+                return self._red_stays_red(lambda: self.wait(context, watch))
+            self._watch = self.watch(job_id, None, unseen=self._recall_cursor(context))
+            return self._red_stays_red(lambda: super(FineTuningJobSensor, self).execute(context))
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look once."""
