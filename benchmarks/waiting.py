@@ -362,8 +362,8 @@ def main() -> int:
     add = parser.add_argument
     add("--quick", action="store_true", help="1,000 of our waits only, once")
     add("--runs", type=int, default=3, help="how often ours is measured (default: %(default)s)")
-    add("--official-waits", type=int, default=200, metavar="N", help="(default: %(default)s)")
-    add("--official-limit", type=float, default=300, metavar="S", help="give up on it after (default: %(default)s)")
+    add("--official-waits", type=int, default=100, metavar="N", help="(default: %(default)s)")
+    add("--official-limit", type=float, default=400, metavar="S", help="give up on it after (default: %(default)s)")
     add("--json", type=Path, metavar="FILE", help="write every number there too")
     add("--measure", choices=("ours", "official"), help=argparse.SUPPRESS)
     add("--port", type=int, help=argparse.SUPPRESS)

@@ -214,6 +214,34 @@ def test_what_the_worker_has_logged_already_is_not_logged_again(
     assert logged == [events[1].message, events[0].message]
 
 
+def test_however_many_wait_the_endpoint_sees_no_more_than_the_configured_budget(
+    emulator: Emulator, training_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__FINETUNE__REQUESTS_PER_MINUTE", "30")
+    jobs = finished_jobs(emulator, training_file, 8)
+    before = len(emulator.requests())
+    end_time = time.time() + 6
+    found = together(*(trigger(job, 0.05, end_time=end_time) for job in jobs))
+    assert {event["event"] for event in found} == {"timeout"}
+    assert 3 <= len(emulator.requests()) - before <= 5, "a tenth of a minute has a tenth of the budget"
+
+
+def test_one_client_serves_all_waits_and_is_closed_with_the_last(
+    emulator: Emulator, training_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    async def open_client(self: poller.Poller, original: Any = poller.Poller._open_client) -> openai.AsyncOpenAI:
+        client: openai.AsyncOpenAI = await original(self)
+        opened.append(client)
+        return client
+
+    monkeypatch.setattr(poller.Poller, "_open_client", open_client)
+    jobs = finished_jobs(emulator, training_file, 5)
+    together(*map(trigger, jobs), meanwhile=lambda: [emulator.show(job) for job in jobs])
+    assert [client.is_closed() for client in opened] == [True]
+
+
 class XCom:
     """Airflow's XCom, as far as a trigger uses it."""
 
