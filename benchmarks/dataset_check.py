@@ -59,7 +59,7 @@ def main() -> None:
             compare(name, path, options.rounds)
         if options.memory_examples:
             path = Path(folder, "large.jsonl")
-            write(path, lambda n: plain(n), options.memory_examples)
+            write(path, plain, options.memory_examples)
             own = [sys.executable, __file__, "--measure-memory", str(path)]
             found = json.loads(subprocess.run(own, check=True, capture_output=True, text=True).stdout)
             print(
@@ -131,7 +131,8 @@ def loop(path: Path) -> int:
     with path.open("rb") as file:
         for line in file:
             for message in json.loads(line)["messages"]:
-                if message["role"] in ("system", "user", "assistant", "tool") and isinstance(message["content"], str):
+                role, content = message.get("role"), message.get("content")
+                if role in ("system", "user", "assistant", "tool") and isinstance(content, str):
                     good += 1
     return good
 
@@ -203,6 +204,21 @@ def weighted(n: int) -> dict[str, Any]:
     return row
 
 
+def calling(n: int) -> dict[str, Any]:
+    """Return an example of 1 KB with a tool, a call and its result."""
+    function = {"name": "find", "arguments": json.dumps({"text": said(60)})}
+    parameters = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+    return {
+        "messages": [
+            {"role": "user", "content": f"{n} {said(150)}"},
+            {"role": "assistant", "tool_calls": [{"id": f"call_{n}", "type": "function", "function": function}]},
+            {"role": "tool", "tool_call_id": f"call_{n}", "content": said(150)},
+            {"role": "assistant", "content": said(150)},
+        ],
+        "tools": [{"type": "function", "function": {"name": "find", "parameters": parameters}}],
+    }
+
+
 def damaged(n: int) -> dict[str, Any]:
     """Return an example of 1 KB; one of a hundred is bad."""
     row = plain(n)
@@ -215,6 +231,7 @@ DATASETS: dict[str, Callable[[int], dict[str, Any]]] = {
     "1 KB lines": plain,
     "1 to 5 turns": turns,
     "turns with weights": weighted,
+    "tool calls": calling,
     "1 % bad lines": damaged,
 }
 

@@ -40,12 +40,19 @@ Text = Annotated[str, Strict()]
 Flag = Annotated[bool, Strict()]
 
 
-def _is_json(text: str) -> str:
+def is_json(text: str) -> bool:
+    """Return whether a text is JSON, as the arguments of a call must be."""
     try:
         msgspec.json.decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        raise PydanticCustomError(ErrorKind.ARGUMENTS_NOT_JSON, "not JSON") from None
-    return text
+        return False
+    return True
+
+
+def _as_json(text: str) -> str:
+    if is_json(text):
+        return text
+    raise PydanticCustomError(ErrorKind.ARGUMENTS_NOT_JSON, "not JSON")
 
 
 def _is_weight(value: Any) -> Any:
@@ -61,7 +68,7 @@ def _is_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 ToolName = Annotated[Text, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}\z")]
 ParticipantName = Annotated[Text, Field(pattern=r"^[^\s<|\\/>]{1,64}\z")]
-JsonText = Annotated[Text, AfterValidator(_is_json)]
+JsonText = Annotated[Text, AfterValidator(_as_json)]
 JsonSchema = Annotated[dict[str, Any], AfterValidator(_is_schema)]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airflow_provider_finetune.datasets.formats import EXAMPLES
+from airflow_provider_finetune.datasets.texts import MESSAGE_FIELDS, Text, with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,27 +19,23 @@ if TYPE_CHECKING:
 TOKENS_PER_MESSAGE = 4
 TOKENS_PER_EXAMPLE = 3
 
-_TEXT_FIELDS = ("prompt", "completion")
-_MESSAGE_FIELDS = ("messages", "preferred_output", "non_preferred_output")
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What is equal in examples that differ only in what is said.
+    """What is equal in examples that differ only in their texts.
 
     :ivar prompt: what the model is given, canonical, without texts and weights.
     :ivar reply: what it shall answer, canonical, without texts and weights.
-    :ivar split: the number of texts that belong to the prompt; the others are the reply's.
     :ivar roles: who speaks, message by message.
-    :ivar literals: what is paid for besides the texts: tools, calls, names, parts.
+    :ivar literals: what is paid for besides the texts: tools, names of functions, parts.
     :ivar trains: False when every assistant message has weight 0, so that nothing is learned.
     :ivar ignored: top-level fields that the format does not know.
     """
 
     prompt: bytes
     reply: bytes
-    split: int
     roles: tuple[str, ...]
     literals: tuple[str, ...]
     trains: bool
@@ -50,24 +47,23 @@ class Frame:
         return TOKENS_PER_MESSAGE * len(self.roles) + TOKENS_PER_EXAMPLE
 
 
-def frame_of(row: dict[str, Any], method: Method) -> tuple[Frame, list[str]]:
-    """Return the frame of a row that is a good example of the method, and its texts in the order they are said.
+def frame_of(row: dict[str, Any], method: Method) -> tuple[Frame, list[Text]]:
+    """Return the frame of a good example of the method, and its texts in the order of the line."""
+    texts: list[Text] = []
 
-    Texts are the contents that are plain strings.
-    """
-    given, answered, shared = _sides(row, method)
-    texts: list[str] = []
-    literals: list[str] = []
-    prompt = [_shape(message, texts, literals) for message in given]
-    split = len(texts)
-    reply = [_shape(message, texts, literals) for message in answered]
-    literals += [_canonical(shared[key]).decode() for key in ("tools", "functions") if shared.get(key)]
-    messages = [message for message in (*given, *answered) if isinstance(message, dict)]
+    def blank(text: Text) -> str:
+        texts.append(text)
+        return ""
+
+    bare = with_texts(row, method, blank)
+    messages = list(_messages(bare))
+    prompt, reply, shared = _sides(bare, method)
     weights = [message.get("weight") for message in messages if message["role"] == "assistant"]
+    literals = [literal for message in messages for literal in _literals(message)]
+    literals += [_canonical(shared[key]).decode() for key in ("tools", "functions") if shared.get(key)]
     frame = Frame(
-        prompt=_canonical([prompt, shared if method != "reinforcement" else shared.get("tools")]),
-        reply=_canonical([reply, shared if method == "reinforcement" else None]),
-        split=split,
+        prompt=_canonical([_shape(prompt), shared]),
+        reply=_canonical(_shape(reply)),
         roles=tuple(message["role"] for message in messages),
         literals=tuple(literals),
         trains=not weights or any(weight != 0 for weight in weights),
@@ -81,59 +77,40 @@ def token_of(text: str) -> bytes:
     return encode_basestring_ascii(text).encode()
 
 
-def with_texts(row: dict[str, Any], mark: str) -> dict[str, Any]:
-    """Return a copy of a row whose texts are all the mark; the keys keep their order."""
-    marked = dict(row)
-    for key, value in row.items():
-        if key in _TEXT_FIELDS and isinstance(value, str):
-            marked[key] = mark
-        elif key == "input" and isinstance(value, dict):
-            marked[key] = with_texts(value, mark)
-        elif key in _MESSAGE_FIELDS and isinstance(value, list):
-            marked[key] = [
-                {**message, "content": mark}
-                if isinstance(message, dict) and isinstance(message.get("content"), str)
-                else message
-                for message in value
-            ]
-    return marked
-
-
-def _sides(row: dict[str, Any], method: Method) -> tuple[list[Any], list[Any], dict[str, Any]]:
-    """Return what the model is given, what it shall answer, and the fields beside these."""
+def _sides(row: dict[str, Any], method: Method) -> tuple[Any, Any, dict[str, Any]]:
+    """Return what the model is given, what it shall answer, and the fields that go with what it is given."""
     match method:
         case "supervised":
             *given, answer = row["messages"]
-            return given, [answer], _fields(row, ("tools", "functions", "parallel_tool_calls"))
+            return given, [answer], _fields(row)
         case "dpo":
-            asked = row["input"]
-            answers = [*row["preferred_output"], None, *row["non_preferred_output"]]
-            return asked["messages"], answers, _fields(asked, ("tools", "functions", "parallel_tool_calls"))
+            outputs = [*row["preferred_output"], None, *row["non_preferred_output"]]
+            return row["input"]["messages"], outputs, _fields(row["input"])
         case "reinforcement":
-            return row["messages"], [], {key: value for key, value in row.items() if key != "messages"}
-    return [row["prompt"]], [row["completion"]], {}
+            reference = [{key: value for key, value in row.items() if key not in ("messages", "tools")}]
+            return row["messages"], reference, _fields(row)
+    return [], [], {}
 
 
-def _fields(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: row[name] for name in names if row.get(name)}
+def _fields(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("tools", "functions", "parallel_tool_calls") if row.get(name)}
 
 
-def _shape(message: Any, texts: list[str], literals: list[str]) -> Any:
-    """Return what a message is besides its text, and collect that text, and the literals it is paid for."""
-    if not isinstance(message, dict):
-        if isinstance(message, str):
-            texts.append(message)
-        return None
-    content = message.get("content")
-    if isinstance(content, str):
-        texts.append(content)
-        if len(message) == 2:
-            return message["role"]
-    shape = {key: value for key, value in message.items() if value is not None and key != "weight"}
-    if isinstance(content, str):
-        shape["content"] = ""
-    literals += _literals(message)
-    return shape
+def _messages(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if isinstance(row.get("input"), dict):
+        yield from _messages(row["input"])
+    for key in MESSAGE_FIELDS:
+        if isinstance(row.get(key), list):
+            yield from row[key]
+
+
+def _shape(messages: list[Any]) -> list[Any]:
+    return [
+        message["role"]
+        if message is not None and message.keys() == {"role", "content"} and message["content"] == ""
+        else message and {key: value for key, value in message.items() if value is not None and key != "weight"}
+        for message in messages
+    ]
 
 
 def _literals(message: dict[str, Any]) -> Iterator[str]:
@@ -141,7 +118,7 @@ def _literals(message: dict[str, Any]) -> Iterator[str]:
         if message.get(key):
             yield message[key]
     for call in message.get("tool_calls") or ():
-        yield f"{call['function']['name']} {call['function']['arguments']}"
+        yield call["function"]["name"]
     if call := message.get("function_call"):
         yield f"{call['name']} {call['arguments']}"
     if isinstance(message.get("content"), list):

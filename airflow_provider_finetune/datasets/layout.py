@@ -1,30 +1,29 @@
 """Layouts: how a file writes its examples, learned from its own lines, so that most lines need no second look.
 
 A line that was found good the slow way is cut at its texts. A later line made of the same pieces around other texts
-is good too, provided that it is JSON and the texts are strings: equality of all other bytes leaves no room for an
-unknown field, a repeated key or another order. ``msgspec`` checks the JSON and finds the texts without copying or
-decoding them.
+is good too, provided that it is JSON and the texts are what they must be: equality of all other bytes leaves no room
+for an unknown field, a repeated key or another order.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence  # noqa: TC003 - msgspec and NamedTuple read annotations
 from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter, itemgetter, sub
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from airflow_provider_finetune.datasets.frame import with_texts
+from airflow_provider_finetune.datasets.alike import UNREADABLE, text_of
+from airflow_provider_finetune.datasets.formats import is_json
+from airflow_provider_finetune.datasets.frame import token_of
+from airflow_provider_finetune.datasets.texts import TELLING, Kind, Text, with_texts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow_provider_finetune.datasets.alike import Alike
     from airflow_provider_finetune.datasets.formats import Method
     from airflow_provider_finetune.datasets.frame import Frame
-
-#: What msgspec raises on lines that it cannot read.
-UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 _MARK = "\x00text\x00"
 _MARKED = json.dumps(_MARK)
@@ -33,150 +32,56 @@ _MOST_KNOWN = 1000
 _MOST_TRIALS = 200
 _ENOUGH_TO_FIND = 24
 _QUOTE = ord('"')
-
-#: Returns the string of a JSON token; raises one of UNREADABLE.
-text_of = msgspec.json.Decoder(str).decode
+_NOT_EMPTY = frozenset({Kind.SAID, Kind.ARGUMENTS, Kind.CALL_ID})
 _first = itemgetter(0)
-
-Raw = msgspec.Raw
-
-
-class _Said(msgspec.Struct, gc=False):
-    content: Raw
-
-
-class _Chat(msgspec.Struct, gc=False):
-    messages: list[_Said]
-
-
-class _Preference(msgspec.Struct, gc=False):
-    input: _Chat
-    preferred_output: list[_Said]
-    non_preferred_output: list[_Said]
-
-
-class _Completion(msgspec.Struct, gc=False):
-    prompt: Raw
-    completion: Raw
-
-
-class Alike(NamedTuple):
-    """Lines with equally many texts.
-
-    :ivar places: where each line stands in its block.
-    :ivar columns: the texts as JSON tokens: the first of every line, the second of every line, and so on.
-    """
-
-    places: Sequence[int]
-    lines: Sequence[bytes]
-    columns: Sequence[Sequence[bytes]]
-
-    def around(self, i: int) -> int:
-        """Return how many bytes of a line are not text, the quotes of the texts included."""
-        return len(self.lines[i]) - sum(len(column[i]) - 2 for column in self.columns)
-
-    def by_length(self) -> list[Alike]:
-        """Return the lines grouped further, by how many of their bytes are not text: most layouts differ in that."""
-        texts = map(sum, zip(*(map(len, column) for column in self.columns), strict=True))
-        groups: dict[int, list[int]] = {}
-        for i, around in enumerate(map(sub, map(len, self.lines), texts)):
-            groups.setdefault(around, []).append(i)
-        return [self] if len(groups) == 1 else [self.only(chosen) for chosen in groups.values()]
-
-    def only(self, chosen: Sequence[int]) -> Alike:
-        """Return some of the lines.
-
-        :param chosen: counted within this group.
-        """
-        return Alike(
-            [self.places[i] for i in chosen],
-            [self.lines[i] for i in chosen],
-            [[column[i] for i in chosen] for column in self.columns],
-        )
-
-
-class _Reader(NamedTuple):
-    decode: Callable[[bytes], Any]
-    # From decoded lines, the number of texts of each, and all texts in a row.
-    texts: Callable[[list[Any]], tuple[list[int], list[bytes]]]
-
-
-def alike(lines: list[bytes], method: Method) -> list[Alike]:
-    """Return the lines grouped by how many texts they have; those that have none or are not JSON are left out."""
-    reader = _READERS[method]
-    places: Sequence[int] = range(len(lines))
-    try:
-        rows = list(map(reader.decode, lines))
-    except UNREADABLE:
-        decoded = [(place, row) for place in places if (row := _decoded(reader, lines[place])) is not None]
-        places = [place for place, _ in decoded]
-        rows = [row for _, row in decoded]
-    counts, texts = reader.texts(rows)
-    if counts and counts.count(counts[0]) == len(lines):
-        return [Alike(places, lines, [texts[i :: counts[0]] for i in range(counts[0])])] if counts[0] else []
-    groups: dict[int, tuple[list[int], list[bytes]]] = {}
-    start = 0
-    for place, count in zip(places, counts, strict=True):
-        where, what = groups.setdefault(count, ([], []))
-        where.append(place)
-        what += texts[start : start + count]
-        start += count
-    return [
-        Alike(where, [lines[place] for place in where], [what[i::count] for i in range(count)])
-        for count, (where, what) in groups.items()
-        if count
-    ]
-
-
-def _decoded(reader: _Reader, line: bytes) -> Any:
-    try:
-        return reader.decode(line)
-    except UNREADABLE:
-        return None
-
-
-# Whole blocks of lines go through these inside C, without a step of the interpreter for each.
-_messages, _content, _sides = attrgetter("messages"), attrgetter("content"), attrgetter("prompt", "completion")
-
-
-def _tokens(said: Iterable[Iterable[_Said]]) -> list[bytes]:
-    return list(map(bytes, map(_content, chain.from_iterable(said))))
-
-
-def _chat_texts(rows: list[_Chat]) -> tuple[list[int], list[bytes]]:
-    said = list(map(_messages, rows))
-    return list(map(len, said)), _tokens(said)
-
-
-def _preference_texts(rows: list[_Preference]) -> tuple[list[int], list[bytes]]:
-    said = [[*row.input.messages, *row.preferred_output, *row.non_preferred_output] for row in rows]
-    return list(map(len, said)), _tokens(said)
-
-
-def _completion_texts(rows: list[_Completion]) -> tuple[list[int], list[bytes]]:
-    return [2] * len(rows), list(map(bytes, chain.from_iterable(map(_sides, rows))))
-
-
-_CHAT = _Reader(msgspec.json.Decoder(_Chat).decode, _chat_texts)
-_READERS: dict[Method, _Reader] = {
-    "supervised": _CHAT,
-    "dpo": _Reader(msgspec.json.Decoder(_Preference).decode, _preference_texts),
-    "reinforcement": _CHAT,
-    "completion": _Reader(msgspec.json.Decoder(_Completion).decode, _completion_texts),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """What is equal in lines that differ only in their texts, and in weights.
 
+    :ivar kinds: of the texts, in the order of the line.
+    :ivar prompt: the texts that make the prompt another one, by their place in the line.
+    :ivar reply: the texts that make the reply another one.
     :ivar around: bytes of a line that are not text, the quotes of the texts included.
     :ivar quarters: four times the tokens of an example that are not in its texts.
     """
 
     frame: Frame
+    kinds: tuple[Kind, ...]
+    prompt: tuple[int, ...]
+    reply: tuple[int, ...]
     around: int
     quarters: int
+
+    def identities(self, columns: Sequence[Sequence[bytes]]) -> Sequence[Sequence[bytes]] | None:
+        """Return the texts such that equal texts are equal bytes; None if one of them is not what it must be.
+
+        :param columns: the texts as JSON tokens: the first of every line, the second of every line, and so on.
+        """
+        try:
+            if not all(map(_are, self.kinds, columns)) or not self._are_linked(columns):
+                return None
+            return [
+                column
+                if all(map(bytes.isascii, column))
+                else [text if text.isascii() else token_of(text_of(text)) for text in column]
+                for column in columns
+            ]
+        except UNREADABLE:
+            return None
+
+    def _are_linked(self, columns: Sequence[Sequence[bytes]]) -> bool:
+        """Return whether every result has the id of a call before it."""
+        calls: list[Sequence[bytes]] = []
+        for kind, column in zip(self.kinds, columns, strict=True):
+            if kind is Kind.CALL_ID:
+                calls.append(column)
+            elif kind is Kind.RESULT_ID and not all(
+                result in before for result, *before in zip(column, *calls, strict=True)
+            ):
+                return False
+        return True
 
 
 class Layouts:
@@ -217,22 +122,34 @@ class Layouts:
             self._trials = min(self._trials + 1, _MOST_TRIALS)
         return shape
 
-    def learn(self, line: bytes, row: dict[str, Any], frame: Frame, texts: Sequence[bytes], quarters: int) -> None:
+    def learn(
+        self, line: bytes, row: dict[str, Any], method: Method, frame: Frame, texts: Sequence[Text], quarters: int
+    ) -> None:
         """Remember how a good line is written.
 
-        :param texts: the texts of the line as JSON tokens, in the order of the columns of :func:`alike`.
+        :param texts: the texts of the line.
         :param quarters: four times the tokens of the example that are not in its texts.
         """
-        # Trials that lead nowhere, as with calls that differ in every line, come to an end.
-        if self._trials <= 0 or len(self._known) >= _MOST_KNOWN or not are_strings(texts):
+        # Trials that lead nowhere, as with names that differ in every line, come to an end.
+        if self._trials <= 0 or len(self._known) >= _MOST_KNOWN or not texts:
             return
         self._trials -= 1
-        pieces = _pieces(line, row, texts)
-        if pieces is None:
+        found = _pieces(line, row, method, texts)
+        if found is None:
             return
-        shape = Shape(frame, len(line) - sum(len(text) - 2 for text in texts), quarters)
+        pieces, around = found
+        telling = [i for i, text in enumerate(texts) if text.kind in TELLING]
+        telling.sort(key=lambda i: texts[i].order)
+        shape = Shape(
+            frame=frame,
+            kinds=tuple(text.kind for text in texts),
+            prompt=tuple(i for i in telling if not texts[i].is_reply),
+            reply=tuple(i for i in telling if texts[i].is_reply),
+            around=around,
+            quarters=quarters,
+        )
         self._known[pieces] = self._shapes.setdefault(shape, shape)
-        self._last[len(texts), shape.around] = pieces
+        self._last[len(texts), around] = pieces
 
 
 def _fits(pieces: tuple[bytes, ...], group: Alike) -> bool:
@@ -246,14 +163,19 @@ def _fits(pieces: tuple[bytes, ...], group: Alike) -> bool:
     return b"".join(parts) == b"".join(group.lines)
 
 
-def are_strings(tokens: Sequence[bytes]) -> bool:
-    """Return whether JSON tokens are all strings, none of them empty."""
-    return set(map(_first, tokens)) == {_QUOTE} and b'""' not in tokens
+def _are(kind: Kind, column: Sequence[bytes]) -> bool:
+    """Return whether all texts of a column are what their kind must be."""
+    if set(map(_first, column)) != {_QUOTE} or (kind in _NOT_EMPTY and b'""' in column):
+        return False
+    return kind is not Kind.ARGUMENTS or all(is_json(text_of(text)) for text in column)
 
 
-def _pieces(line: bytes, row: dict[str, Any], texts: Sequence[bytes]) -> tuple[bytes, ...] | None:
+def _pieces(
+    line: bytes, row: dict[str, Any], method: Method, texts: Sequence[Text]
+) -> tuple[tuple[bytes, ...], int] | None:
+    """Return the pieces around the texts of a line and their bytes, if it is written in one of the usual styles."""
     ending = line[len(line.rstrip(b"\r\n")) :]
-    marked = with_texts(row, _MARK)
+    marked = with_texts(row, method, lambda _: _MARK)
     for separators in _STYLES:
         for ensure_ascii in (True, False):
             around = json.dumps(marked, separators=separators, ensure_ascii=ensure_ascii).split(_MARKED)
@@ -261,6 +183,7 @@ def _pieces(line: bytes, row: dict[str, Any], texts: Sequence[bytes]) -> tuple[b
                 return None
             pieces = [piece.encode() for piece in around]
             pieces[-1] += ending
-            if b"".join(chain.from_iterable(zip(pieces, [*texts, b""], strict=True))) == line:
-                return tuple(pieces)
+            said = [json.dumps(text.text, ensure_ascii=ensure_ascii).encode() for text in texts]
+            if b"".join(chain.from_iterable(zip(pieces, [*said, b""], strict=True))) == line:
+                return tuple(pieces), sum(map(len, pieces)) + 2 * len(texts)
     return None

@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_finetune.datasets.alike import alike, text_of
 from airflow_provider_finetune.datasets.explain import explain, fitting
 from airflow_provider_finetune.datasets.frame import frame_of, token_of
-from airflow_provider_finetune.datasets.layout import UNREADABLE, Layouts, alike, are_strings, text_of
+from airflow_provider_finetune.datasets.layout import Layouts
 from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind, quoted
 from airflow_provider_finetune.datasets.repeats import Repeats
 from airflow_provider_finetune.datasets.report import Tally
+from airflow_provider_finetune.datasets.texts import PAID, TELLING, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from airflow_provider_finetune.datasets.alike import Alike
     from airflow_provider_finetune.datasets.formats import Method
     from airflow_provider_finetune.datasets.frame import Frame
-    from airflow_provider_finetune.datasets.layout import Alike, Shape
+    from airflow_provider_finetune.datasets.layout import Shape
 
 # A \\uXXXX is six bytes in the file, but two or three of text.
 _BYTES_SAVED_PER_ESCAPE = 3.5
 _MOST_REPLIES_TOLD_APART = 4096
+_FIRST_LINES = 16
 _FEWEST_FOR_BALANCE = 10
 _MOST_ROWS_TRIED_ON_OTHER_METHODS = 50
 
@@ -99,6 +104,7 @@ class LineChecker:
         self.other_methods: set[Method] | None = None
         self._count_tokens = count_tokens
         self._blank_lines = 0
+        self._has_calls = False
         self._rows_tried = 0
         self._layouts = Layouts()
         self._replies: Counter[int] = Counter()
@@ -109,8 +115,12 @@ class LineChecker:
 
         :param is_whole: False for the last line of a file if no line break ends it.
         """
+        if self.lines == 0 and len(lines) > _FIRST_LINES:
+            # They tell how the others are to be read.
+            self.check(lines[:_FIRST_LINES])
+            lines = lines[_FIRST_LINES:]
         block = _Block(lines, self.lines + 1, is_whole)
-        groups = alike(lines, self.method)
+        groups = alike(lines, self.method, has_calls=self._has_calls)
         for group in groups:
             if not self._check_alike(group, block):
                 for narrower in group.by_length():
@@ -135,7 +145,7 @@ class LineChecker:
         for i, texts in enumerate(zip(*group.columns, strict=True)):
             shape = self._layouts.of_one(group.lines[i], texts)
             if shape is None:
-                self._examine(group.places[i], block, texts)
+                self._examine(group.places[i], block)
             else:
                 shaped.setdefault(id(shape), (shape, []))[1].append(i)
         for shape, chosen in shaped.values():
@@ -146,12 +156,12 @@ class LineChecker:
 
     def _count(self, group: Alike, shape: Shape, block: _Block) -> bool:
         """Take lines of one shape for good; return False if they are not, for what their texts hold."""
-        columns = _identities(group.columns)
+        columns = shape.identities(group.columns)
         if columns is None:
             return False
         frame, count = shape.frame, len(group.lines)
-        prompts = list(map(hash, zip(repeat(frame.prompt, count), *columns[: frame.split], strict=True)))
-        replies = list(map(hash, zip(repeat(frame.reply, count), *columns[frame.split :], strict=True)))
+        prompts = list(map(hash, zip(repeat(frame.prompt, count), *(columns[i] for i in shape.prompt), strict=True)))
+        replies = list(map(hash, zip(repeat(frame.reply, count), *(columns[i] for i in shape.reply), strict=True)))
         block.put(group.places, prompts, replies)
         self._count_replies(replies)
         self.roles[frame.roles] += count
@@ -164,24 +174,28 @@ class LineChecker:
 
     def _quarters(self, group: Alike, shape: Shape, block: _Block) -> list[int]:
         """Return four times the tokens of each line: a byte of text is about a quarter of a token."""
+        paid = [column for kind, column in zip(shape.kinds, group.columns, strict=True) if kind in PAID]
         if self._count_tokens is not None:
-            texts = zip(*group.columns, strict=True)
+            texts = zip(*paid, strict=True)
             return [shape.quarters + self._quarters_of([text_of(text) for text in line]) for line in texts]
         more = shape.quarters - shape.around
         if block.has_escapes:
-            return [more + len(line) - int(line.count(b"\\u") * _BYTES_SAVED_PER_ESCAPE) for line in group.lines]
-        return [more + length for length in map(len, group.lines)]
+            saved = _BYTES_SAVED_PER_ESCAPE
+            quarters = [more + len(line) - int(line.count(b"\\u") * saved) for line in group.lines]
+        else:
+            quarters = [more + length for length in map(len, group.lines)]
+        for kind, column in zip(shape.kinds, group.columns, strict=True):
+            if kind not in PAID:
+                quarters = [quarter - len(text) + 2 for quarter, text in zip(quarters, column, strict=True)]
+        return quarters
 
     def _quarters_of(self, texts: Sequence[str]) -> int:
         if self._count_tokens is None:
             return sum(len(text.encode()) for text in texts)
         return 4 * sum(map(self._count_tokens, texts))
 
-    def _examine(self, place: int, block: _Block, said: Sequence[bytes] = ()) -> None:
-        """Check one line thoroughly.
-
-        :param said: its texts as they are written, if it has any.
-        """
+    def _examine(self, place: int, block: _Block) -> None:
+        """Check one line thoroughly."""
         line = block.lines[place]
         row, example, faults = explain(line, self.method, is_whole=block.is_whole)
         if row is None or example is None:
@@ -191,17 +205,19 @@ class LineChecker:
                 self._try_other_methods(row)
             return
         frame, texts = frame_of(row, self.method)
-        identities = [token_of(text) for text in texts]
-        reply = hash((frame.reply, *identities[frame.split :]))
-        block.put([place], [hash((frame.prompt, *identities[: frame.split]))], [reply])
+        telling = sorted((text for text in texts if text.kind in TELLING), key=attrgetter("order"))
+        prompt = hash((frame.prompt, *(token_of(text.text) for text in telling if not text.is_reply)))
+        reply = hash((frame.reply, *(token_of(text.text) for text in telling if text.is_reply)))
+        block.put([place], [prompt], [reply])
         self._count_replies([reply])
         self.roles[frame.roles] += 1
         around = 4 * frame.framing_tokens + self._quarters_of(frame.literals)
-        quarters = around + self._quarters_of(texts)
+        quarters = around + self._quarters_of([text.text for text in texts if text.kind in PAID])
         self.quarter_tokens[quarters] += 1
         self._look_at(frame, quarters // 4, place, block)
-        if said and block.is_whole:
-            self._layouts.learn(line, row, frame, said, around)
+        self._has_calls = self._has_calls or any(text.kind is Kind.CALL_ID for text in texts)
+        if block.is_whole:
+            self._layouts.learn(line, row, self.method, frame, texts, around)
 
     def skip(self) -> None:
         """Refuse the next line, which is too long to be looked at."""
@@ -265,18 +281,3 @@ class LineChecker:
     def _add(self, line: int | None, fault: Fault) -> None:
         tally = self.warnings if isinstance(fault.kind, WarningKind) else self.errors
         tally.add(fault.at(self.file, line))
-
-
-def _identities(columns: Sequence[Sequence[bytes]]) -> Sequence[Sequence[bytes]] | None:
-    """Return texts such that equal texts are equal bytes; None unless all are strings that hold something."""
-    if not all(map(are_strings, columns)):
-        return None
-    try:
-        return [
-            column
-            if all(map(bytes.isascii, column))
-            else [text if text.isascii() else token_of(text_of(text)) for text in column]
-            for column in columns
-        ]
-    except UNREADABLE:
-        return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+import openai
 import pytest
 from generated_datasets import Style, checked, good_row, good_rows, styles
 from hypothesis import given, settings
@@ -15,9 +16,13 @@ from test_dataset_corruption import quick as thorough
 from airflow_provider_finetune.emulator.examples import BadFile, read_examples
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from airflow_provider_finetune.emulator import Emulator
+
 quick = settings(thorough, max_examples=40)
+MODEL = "gpt-4.1-mini-2025-04-14"
 METHODS = ["supervised", "dpo", "reinforcement"]
 PLAIN = Style((", ", ": "), True, b"\n")
 
@@ -89,3 +94,32 @@ def test_both_want_ten_examples(count: int, folder: Path) -> None:
     rows = [good_row("supervised", random.Random(n), n, "text") for n in range(count)]
     content = PLAIN.file([PLAIN.line(row) for row in rows]) if rows else b""
     assert checked(content).ok == is_accepted(content, "supervised", folder) == (count >= 10)
+
+
+@pytest.mark.parametrize(
+    "how", ["good", "unknown_role", "not_json", "no_assistant", "duplicate_key", "misplaced_image"]
+)
+def test_a_job_comes_to_the_same_verdict(how: str, emulator: Emulator, until: Callable[..., dict[str, Any]]) -> None:
+    rows = [good_row("supervised", random.Random(3), n, "text") for n in range(12)]
+    lines = [PLAIN.line(row) for row in rows]
+    match how:
+        case "unknown_role":
+            lines[4] = lines[4].replace(b'"user"', b'"usr"')
+        case "not_json":
+            lines[4] = lines[4][:-1]
+        case "no_assistant":
+            lines[4] = PLAIN.line({"messages": [{"role": "user", "content": "x"}]})
+        case "duplicate_key":
+            lines[4] = lines[4].replace(b'"role"', b'"role": "tool", "role"', 1)
+        case "misplaced_image":
+            image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+            rows[4]["messages"][-1]["content"] = [image]
+            lines[4] = PLAIN.line(rows[4])
+    content = PLAIN.file(lines)
+    with openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key) as client:
+        file = client.files.create(file=("train.jsonl", content), purpose="fine-tune")
+        job = client.fine_tuning.jobs.create(model=MODEL, training_file=file.id)
+    job_is_refused = until(job.id, "running", "succeeded", "failed")["status"] == "failed"
+    assert checked(content).ok == (how == "good")
+    # Of keys that occur twice the emulator, like many servers, takes the last.
+    assert job_is_refused == (how not in ("good", "duplicate_key"))

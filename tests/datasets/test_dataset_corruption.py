@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from airflow_provider_finetune.datasets import Limits
 from airflow_provider_finetune.datasets.explain import explain
 
-EXAMPLES = 128
+EXAMPLES = 130
 quick = settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -309,4 +309,40 @@ def test_what_is_checked_fast_is_judged_like_what_is_checked_thoroughly(
 
 
 def test_more_than_five_thousand_corrupted_files_are_tried() -> None:
-    assert EXAMPLES * (len(LINES) + len(ROWS) + 3) + 600 >= 5000
+    assert EXAMPLES * (len(LINES) + len(ROWS) + 2 + 4) >= 5000
+
+
+def calling(n: int, arguments: str, result_for: str) -> dict[str, Any]:
+    """A conversation with a call; all of them are written alike."""
+    made = call(n)
+    made["function"]["arguments"] = arguments
+    return {
+        "messages": [
+            {"role": "user", "content": f"{n} {SECRET}"},
+            {"role": "assistant", "content": "", "tool_calls": [made]},
+            {"role": "tool", "tool_call_id": result_for, "content": ""},
+            {"role": "assistant", "content": f"{SECRET} {n}"},
+        ]
+    }
+
+
+@pytest.mark.parametrize("how", ["arguments_not_json", "result_without_call", "missing_content", "bad_value"])
+@quick
+@given(data=st.data(), style=styles)
+def test_a_bad_call_among_many_that_are_written_alike_is_named(how: str, data: st.DataObject, style: Style) -> None:
+    rows = [calling(n, json.dumps({"city": f"{SECRET} {n}"}), f"call_{n}") for n in range(30)]
+    bad = data.draw(st.integers(0, len(rows) - 1))
+    messages = rows[bad]["messages"]
+    match how:
+        case "arguments_not_json":
+            arguments = data.draw(st.sampled_from([SECRET, "", '{"city": }', "{'a': 1}", "NaN", "[1, 2"]))
+            messages[1]["tool_calls"][0]["function"]["arguments"] = arguments
+        case "result_without_call":
+            messages[2]["tool_call_id"] = data.draw(st.sampled_from([f"call_{bad + 1}", "", "call", f"call_{bad} "]))
+        case "missing_content":
+            messages[3]["content"] = ""
+        case "bad_value":
+            messages[1]["tool_calls"][0]["id"] = messages[2]["tool_call_id"] = ""
+    report = checked(style.file([style.line(row) for row in rows]))
+    assert found_in(report) == {(bad + 1, how)}
+    assert report.training.examples == len(rows) - 1
