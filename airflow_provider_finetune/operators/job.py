@@ -142,6 +142,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         self.method = _with_grader_as_it_is(self.method)
         self._submission: JobSubmission | None = None
         self._ti: Any = None
+        self._job_id: str | None = None
         self._killing: threading.Thread | None = None
 
     def execute(self, context: Context) -> Any:
@@ -160,6 +161,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         submission = self._prepare(context, request, started)
         self._ti, self._submission = context["ti"], submission
         submitted = submission.run()
+        self._job_id = submitted.job.id
         context["ti"].xcom_push(key="job_id", value=submitted.job.id)
         self.push_link(context, submitted.job.id)
         if submitted.created:
@@ -232,6 +234,8 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         """
         if not self.cancel_on_kill or self._submission is None or self._killing is not None:
             return
+        if self._job_id is not None and not self.wait_for_completion:
+            return  # the task has done its work
         self._submission.stopping = True
         # In a thread: the signal may have interrupted a conversation with the supervisor, or a request, and neither
         # goes on before this returns.
@@ -244,7 +248,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
 
         assert self._submission is not None
         try:
-            by_a_person = _killed_by_a_person(self._ti)
+            by_a_person = _killed_by_a_person(self._ti, self._job_id)
         except Exception:
             self.log.exception("Airflow does not tell who stops this task; a fine-tuning job goes on")
             return
@@ -272,8 +276,11 @@ def _unrendered(value: Any) -> Any:
     return [_unrendered(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
-def _killed_by_a_person(ti: Any) -> bool:
-    """Return whether Airflow says that a person ended this running task, or deleted it."""
+def _killed_by_a_person(ti: Any, job_id: str | None) -> bool:
+    """Return whether Airflow says that a person ended this running task, or deleted it.
+
+    :param job_id: the job that this try has settled on.
+    """
     if hasattr(ti, "get_task_states"):  # Airflow 3
         states = ti.get_task_states(
             dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
@@ -281,7 +288,12 @@ def _killed_by_a_person(ti: Any) -> bool:
         state = next(iter(states.get(ti.run_id, {}).values()), "removed")
     else:
         state = ti.current_state()
-    return str(getattr(state, "value", state)) in _SET_BY_A_PERSON
+    if str(getattr(state, "value", state)) not in _SET_BY_A_PERSON:
+        return False
+    # A worker that was given up and comes back finds the state in which its retry has ended. XComs are cleared when a
+    # try starts, so a job id that this one has not pushed is a later try's.
+    pushed = ti.xcom_pull(task_ids=ti.task_id, key="job_id", map_indexes=ti.map_index)
+    return pushed is None or pushed == job_id
 
 
 def _age(ti: Any) -> float:

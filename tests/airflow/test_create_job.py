@@ -429,6 +429,10 @@ class TaskInstance:
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = value
 
+    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int) -> Any:
+        assert (task_ids, map_indexes) == (self.task_id, self.map_index)
+        return self.pushed.get(key)
+
 
 @pytest.mark.parametrize(
     ("state", "status"), [("failed", "cancelled"), ("success", "cancelled"), ("running", "running")]
@@ -441,10 +445,26 @@ def test_only_a_person_who_ends_the_task_cancels_the_job(
     ti = TaskInstance(state)
     job_id = operator.execute({"ti": ti})
     until(job_id, "running")
+    operator.wait_for_completion = True  # as if it still did
     operator.on_kill()
     operator.hook.conn.close()
     (job,) = emulator.jobs()
     assert job["status"] == status
+
+
+def test_a_try_that_was_given_up_and_finds_its_retry_succeeded_cancels_nothing(
+    dag: DAG, emulator: Emulator, training_file: str, until: Callable[..., Any]
+) -> None:
+    emulator.set(job_seconds=30)
+    operator = create(dag, training_file)
+    ti = TaskInstance("success")
+    until(operator.execute({"ti": ti}), "running")
+    operator.wait_for_completion = True
+    ti.pushed["job_id"] = "ftjob-of-the-retry"
+    operator.on_kill()
+    operator.hook.conn.close()
+    (job,) = emulator.jobs()
+    assert job["status"] == "running"
 
 
 def test_a_killed_task_leaves_its_job_alone_where_the_user_wants_it_to(

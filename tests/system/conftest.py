@@ -25,31 +25,37 @@ class Platform:
     """A real Airflow and its endpoints.
 
     ``slow`` takes effect a second after it was asked to create a job, and lists it another second later. ``deaf`` does
-    too, and never answers a create.
+    too, and never answers a create. ``endless`` is as slow, and its jobs do not end.
     """
 
     airflow: Standalone
     slow: Emulator
     deaf: Emulator
+    endless: Emulator
+
+    @property
+    def emulators(self) -> dict[str, Emulator]:
+        """The endpoints by the ids of their connections."""
+        return {"slow": self.slow, "deaf": self.deaf, "endless": self.endless}
 
     def reset(self, *, job_seconds: float) -> dict[str, str]:
         """Forget all jobs; return the conf for a run: the id of a training file for each connection."""
-        for emulator in (self.slow, self.deaf):
+        for emulator in self.emulators.values():
             emulator.reset()
-            emulator.set(job_seconds=job_seconds, list_lag_seconds=1)
+            emulator.set(job_seconds=600 if emulator is self.endless else job_seconds, list_lag_seconds=1)
             emulator.fault("lose_answer" if emulator is self.deaf else "delay", "POST", "/fine_tuning/jobs", **SLOW)
-        return {"slow": _upload(self.slow), "deaf": _upload(self.deaf)}
+        return {conn_id: _upload(emulator) for conn_id, emulator in self.emulators.items()}
 
     def jobs(self, task_id: str) -> list[dict[str, Any]]:
         """Return all jobs of a task, oldest first, whatever became of them."""
-        jobs = [*self.slow.jobs(), *self.deaf.jobs()]
+        jobs = [job for emulator in self.emulators.values() for job in emulator.jobs()]
         return [job for job in jobs if (job["metadata"] or {}).get("airflow_task_id") == task_id]
 
     def cancels(self) -> list[dict[str, Any]]:
         """Return the requests that asked to cancel a job."""
         return [
             request
-            for emulator in (self.slow, self.deaf)
+            for emulator in self.emulators.values()
             for request in emulator.requests("POST", "/fine_tuning/jobs/*/cancel")
         ]
 
@@ -95,15 +101,16 @@ SLOW: dict[str, Any] = {"seconds": 1, "times": None}
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
     """A running platform; started once, since that takes most of a minute."""
-    with running() as slow, running() as deaf:
+    with running() as slow, running() as deaf, running() as endless:
         env = {
             "PYTHONPATH": str(ROOT),
             "AIRFLOW_CONN_SLOW": slow.connection,
             "AIRFLOW_CONN_DEAF": deaf.connection,
+            "AIRFLOW_CONN_ENDLESS": endless.connection,
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "120",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         }
         with Standalone(Path(__file__).parent / "dags", env=env, parallelism=8, mode="components") as airflow:
-            yield Platform(airflow, slow, deaf)
+            yield Platform(airflow, slow, deaf, endless)

@@ -187,7 +187,8 @@ with dag("killed_at_every_step"):
         )
 
 with dag("frozen_before_its_create"):
-    DoomedOperator(task_id="frozen", conn_id="slow", doom=at("Create", freeze, before=True), wait_for_completion=True)
+    # When the first try comes back, the second has succeeded, and its job goes on.
+    DoomedOperator(task_id="frozen", conn_id="endless", doom=at("Create", freeze, before=True))
 
 with dag("waiting"):
     for where in ("deferred", "on_worker"):
