@@ -119,7 +119,8 @@ def main() -> int:
 
 def report(subjects: dict[str, list[str]], found: dict[str, list[Any]]) -> int:
     print(f"{os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}\n")
-    rows = [("what", "imports", "CPU ms, median", "(least-most)", "wall ms, median", "modules loaded", "heavy ones")]
+    head = ("what", "imports", "CPU ms, median", "(least-most)", "wall ms, median", "modules loaded", "heavy ones")
+    rows: list[tuple[str, ...]] = [head]
     middle: dict[str, float] = {}
     for name, runs in found.items():
         cpu, wall = ([one[n] for one in runs] for n in (0, 1))

@@ -318,7 +318,7 @@ TARGETS: list[tuple[str, str, float, str]] = [
 def comparison(official: dict[str, Any] | None, runs: list[dict[str, Any]]) -> tuple[str, bool]:
     """The issue's table; and whether all targets are met by the median of the runs."""
     waits = official["waits"] if official else 0
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"{runs[0]['waits']:,} waits, {INTERVAL:.0f} s rounds, 1 connection",
             f"official, {waits:,} waits",

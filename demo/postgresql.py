@@ -64,7 +64,9 @@ def running() -> Iterator[str]:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 check=False,
-                **({"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}),
+                user=user.pw_uid if user else None,
+                group=user.pw_gid if user else None,
+                extra_groups=[] if user else None,
             )
         if done.returncode:
             raise RuntimeError(f"{program} failed:\n{(home / 'output').read_text(errors='replace')[-4000:]}")
