@@ -169,7 +169,7 @@ class DatasetChecker:
             self._lines.skip()
         end = block.rfind(b"\n") + 1
         if end:
-            lines = BytesIO(self._rest + block[:end]).readlines()
+            lines = BytesIO(b"".join((self._rest, memoryview(block)[:end]))).readlines()
             self._rest = block[end:]
             if max(map(len, lines)) <= self._most_bytes:
                 self._lines.check(lines)

@@ -423,7 +423,8 @@ def _opened(path: str, storage_conn_id: str | None) -> Iterator[BinaryIO]:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     # Small blocks keep the memory of readers ahead small; some take 50 MB by default.
-    url: Any = ObjectStoragePath(path, conn_id=storage_conn_id)
+    # Without one, the URL may carry it: s3://my_conn@bucket/key.
+    url: Any = ObjectStoragePath(path, **({"conn_id": storage_conn_id} if storage_conn_id else {}))
     with url.open("rb", block_size=8 * MB) as file:
         yield file
 

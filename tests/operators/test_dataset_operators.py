@@ -414,6 +414,7 @@ def test_a_dataset_in_s3_is_checked_and_uploaded(bucket: Any, train: str, client
     assert xcom["sha256"] == hashlib.sha256(content).hexdigest()
     assert client.files.retrieve(file_id).filename == f"train-{xcom['sha256'][:16]}.jsonl"
     assert validate(path="s3://data/sets/train.jsonl", storage_conn_id="storage")["training"]["examples"] == 20
+    assert validate(path="s3://storage@data/sets/train.jsonl")["ok"]
     # The same content from this machine is found again.
     assert upload(path=train)[0] == file_id
 
