@@ -447,7 +447,7 @@ def test_only_a_person_who_ends_the_task_cancels_the_job(
     until(job_id, "running")
     operator.wait_for_completion = True  # as if it still did
     operator.on_kill()
-    operator.hook.conn.close()
+    operator._killing.join(30)
     (job,) = emulator.jobs()
     assert job["status"] == status
 
@@ -462,7 +462,6 @@ def test_a_try_that_was_given_up_and_finds_its_retry_succeeded_cancels_nothing(
     operator.wait_for_completion = True
     ti.pushed["job_id"] = "ftjob-of-the-retry"
     operator.on_kill()
-    operator.hook.conn.close()
     (job,) = emulator.jobs()
     assert job["status"] == "running"
 
@@ -474,7 +473,6 @@ def test_a_killed_task_leaves_its_job_alone_where_the_user_wants_it_to(
     operator = create(dag, training_file, cancel_on_kill=False)
     operator.execute({"ti": TaskInstance("failed")})
     operator.on_kill()
-    operator.hook.conn.close()
     (job,) = emulator.jobs()
     assert job["status"] != "cancelled"
 
@@ -492,5 +490,4 @@ def test_a_task_that_is_being_stopped_creates_nothing_any_more(
     monkeypatch.setattr(type(operator.hook), "list_jobs", killed_while_it_looks)
     with pytest.raises(SubmissionUnsettled, match="being stopped"):
         operator.execute({"ti": TaskInstance("running")})
-    operator.hook.conn.close()
     assert emulator.requests(*CREATE) == []

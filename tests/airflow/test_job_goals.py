@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,7 @@ def test_a_job_that_ends_before_it_could_be_paused_says_so(
 
     def looked_at() -> None:
         while not emulator.requests("GET", "/fine_tuning/jobs/*"):
-            threading.Event().wait(0.05)
+            time.sleep(0.05)
 
     ask(dag, "pause", job_id, deferrable=deferrable)
     with soon(looked_at, lambda: client.fine_tuning.jobs.cancel(job_id)):

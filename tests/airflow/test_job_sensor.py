@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import traceback
 from contextlib import contextmanager
 from datetime import timedelta
@@ -66,6 +67,12 @@ def soon(wait: Callable[[], object], then: Callable[[], object]) -> Iterator[Non
     thread.start()
     yield
     thread.join()
+
+
+def looked_at(emulator: Emulator) -> None:
+    """Wait until the server has been asked for a job."""
+    while not emulator.requests("GET", "/fine_tuning/jobs/*"):
+        time.sleep(0.05)
 
 
 def sense(dag: DAG, job_id: Any, **arguments: Any) -> FineTuningJobSensor:
@@ -230,12 +237,13 @@ def test_a_status_nobody_has_heard_of_is_waited_through_and_logged_once(
 ) -> None:
     emulator.show(job_id, status="training_on_the_moon")
     sense(dag, job_id, **mode)
-    with soon(lambda: until(job_id, "succeeded"), lambda: emulator.show(job_id)):
+    with soon(lambda: looked_at(emulator) or until(job_id, "succeeded"), lambda: emulator.show(job_id)):
         result = run_dag(dag)
     assert result.states == {"wait": "success"}
     told = [line for line in result.log if "training_on_the_moon - a status this version does not know" in line]
-    # A rescheduled poke is a new process, and the trigger another one: each tells it once.
-    assert 1 <= len(told) <= (2 if mode["deferrable"] else 1) or mode.get("mode") == "reschedule"
+    assert told
+    if mode.get("mode") != "reschedule":  # of which each poke is a process of its own, as the trigger is
+        assert len(told) <= (2 if mode["deferrable"] else 1)
 
 
 def test_azures_pending_and_minus_ones_are_waited_through(
@@ -243,7 +251,7 @@ def test_azures_pending_and_minus_ones_are_waited_through(
 ) -> None:
     emulator.show(job_id, status="pending", hyperparameters={"n_epochs": -1}, trained_tokens=-1, finished_at=-1)
     sense(dag, job_id)
-    with soon(lambda: until(job_id, "succeeded"), lambda: emulator.show(job_id)):
+    with soon(lambda: looked_at(emulator) or until(job_id, "succeeded"), lambda: emulator.show(job_id)):
         result = run_dag(dag)
     assert result.states == {"wait": "success"}
 
@@ -253,13 +261,12 @@ def test_a_model_name_that_comes_late_is_waited_for(
 ) -> None:
     emulator.show(job_id, fine_tuned_model=None)
     sense(dag, job_id, **mode)
-    seen = threading.Event()
 
     def shown_as_succeeded() -> None:
         until(job_id, "succeeded")
         before = len(emulator.requests("GET", "/fine_tuning/jobs/*"))
         while len(emulator.requests("GET", "/fine_tuning/jobs/*")) < before + 2:
-            seen.wait(0.05)
+            time.sleep(0.05)
 
     with soon(shown_as_succeeded, lambda: emulator.show(job_id)):
         result = run_dag(dag)
@@ -299,13 +306,8 @@ def test_a_paused_job_is_waited_for_or_resumed_as_the_user_says(
     client.fine_tuning.jobs.pause(job_id)
     until(job_id, "paused")
     sense(dag, job_id, on_paused=on_paused, **mode)
-
-    def looked_at() -> None:
-        while not emulator.requests("GET", "/fine_tuning/jobs/*"):
-            threading.Event().wait(0.05)
-
     if on_paused == "wait":
-        with soon(looked_at, lambda: client.fine_tuning.jobs.resume(job_id)):
+        with soon(lambda: looked_at(emulator), lambda: client.fine_tuning.jobs.resume(job_id)):
             result = run_dag(dag)
     else:
         result = run_dag(dag)
