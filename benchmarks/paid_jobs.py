@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -54,19 +54,28 @@ class Batches(BaseHTTPRequestHandler):
     """Just enough of the batches API to count what is created, below a path for each case."""
 
     created: ClassVar[Counter[str]] = Counter()
+    cancelled: ClassVar[dict[str, set[str]]] = defaultdict(set)
 
     def do_POST(self) -> None:
         case = self.path.split("/")[1]
-        self.rfile.read(int(self.headers["content-length"]))
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        if self.path.endswith("/cancel"):
+            self.cancelled[case].add(self.path)
+            self._answer(200, {"id": self.path.split("/")[-2], "object": "batch", "status": "cancelling"})
+            return
         self.created[case] += 1
         first = self.created[case] == 1
         if first and case == "lost_answer":
             self.close_connection = True
             return
-        failed = first and case == "error_500"
-        batch = {"id": f"batch_{case}_{self.created[case]}", "object": "batch", "status": "in_progress"}
-        body = json.dumps({"error": {"message": "server error"}} if failed else batch).encode()
-        self.send_response(500 if failed else 200)
+        if first and case == "error_500":
+            self._answer(500, {"error": {"message": "server error"}})
+            return
+        self._answer(200, {"id": f"batch_{case}_{self.created[case]}", "object": "batch", "status": "in_progress"})
+
+    def _answer(self, status: int, content: dict[str, Any]) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -150,7 +159,9 @@ def measure() -> dict[tuple[str, str], tuple[int, int]]:
         if airflow.wait_for_run("paid_jobs", run, timeout=400) != "success":
             raise SystemExit(f"the run did not succeed:\n{airflow.log_tail()}")
         jobs = [job for emulator in emulators.values() for job in emulator.jobs()]
-    counts = {("batch", case): (Batches.created[case],) * 2 for case in CASES}
+    counts = {
+        ("batch", case): (Batches.created[case], Batches.created[case] - len(Batches.cancelled[case])) for case in CASES
+    }
     for who in ("plain", "ours"):
         for case in CASES:
             own = [job for job in jobs if (job["metadata"] or {}).get("created_for") == f"{who}-{case}"]

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.system.conftest import Platform
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_a_worker_killed_at_any_step_of_a_submission_leaves_one_job_and_the_dag_
 ) -> None:
     airflow, run = platform.airflow, runs["killed_at_every_step"]
 
-    state = airflow.wait_for_run("killed_at_every_step", run, timeout=400)
+    state = airflow.wait_for_run("killed_at_every_step", run, timeout=900)
 
     tasks = airflow.tasks("killed_at_every_step", run)
     assert {task["task_id"]: task["state"] for task in tasks if task["state"] != "success"} == {}
