@@ -21,7 +21,10 @@ demo-ui: $(VENV)/.project
 	@$(RUN) demo --ui
 
 test: lint
-	$(RUN) pytest $(if $(filter 2.%,$(AIRFLOW)),-m "not system") $(ARGS)
+	$(RUN) pytest -m "not system" -n 2 --dist loadfile $(ARGS)
+ifeq ($(filter 2.%,$(AIRFLOW)),)
+	$(RUN) pytest -m system $(ARGS)
+endif
 
 lint: $(VENV)/.project
 	$(RUN) ruff format --check .
