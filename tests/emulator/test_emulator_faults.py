@@ -188,7 +188,7 @@ def test_the_list_can_lag_behind(emulator, client, submit):
     assert client.fine_tuning.jobs.retrieve(job.id).id == job.id
     assert len(emulator.jobs()) == 1
     while not client.fine_tuning.jobs.list(metadata={"run": "1"}).data:
-        assert time.monotonic() - created < 5
+        assert time.monotonic() - created < 30
     assert time.monotonic() - created >= 0.9
 
 

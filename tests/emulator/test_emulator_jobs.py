@@ -68,7 +68,7 @@ def test_the_steps_are_spread_over_the_time_of_the_job(emulator, client, create,
     emulator.set(job_seconds=2)
     started = time.monotonic()
     job = until(create(animals).id, "succeeded")
-    assert 1.8 < time.monotonic() - started < 5
+    assert time.monotonic() - started > 1.8
     created = [event.created_at for event in events(client, job.id) if event.type == "metrics"]
     assert created[-1] > created[0]
 

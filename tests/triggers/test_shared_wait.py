@@ -286,7 +286,7 @@ def test_progress_is_set_for_one_task_after_the_other_and_holds_up_nothing(
 
     found = together(*triggers, meanwhile=release, after=2)
     assert {event["event"] for event in found} == {"ended"}
-    assert time.monotonic() - released[0] < 3, "setting all of it would have taken eight seconds"
+    assert time.monotonic() - released[0] < 7, "setting all of it would have taken eight seconds"
     times = [at for at, _ in xcom.set_at]
     assert 2 <= len(times) <= 10
     assert all(later - at >= 0.35 for at, later in pairwise(times))
