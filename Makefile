@@ -1,6 +1,7 @@
 # make demo     see it work: a real Airflow trains a model on a local emulator and uses it
 # make demo-ui  the same, and leave it running to look around
 # make test     formatter, linter, types, layers and all tests; AIRFLOW=2.11.2 for the oldest Airflow
+# make test-endurance  workers and triggerers killed at every step of a real Airflow; a quarter of an hour
 # make bench    the benchmarks, each with its baseline
 # make clean    remove what was made
 
@@ -11,7 +12,7 @@ RUN := $(VENV)/bin/python -m
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo demo-ui test lint bench clean
+.PHONY: demo demo-ui test test-endurance lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.project
@@ -23,8 +24,11 @@ demo-ui: $(VENV)/.project
 test: lint
 	$(RUN) pytest -m "not system" -n 2 --dist loadfile $(ARGS)
 ifeq ($(filter 2.%,$(AIRFLOW)),)
-	$(RUN) pytest -m system $(ARGS)
+	$(RUN) pytest -m "system and not endurance" $(ARGS)
 endif
+
+test-endurance: $(VENV)/.project
+	$(RUN) pytest -m endurance $(ARGS)
 
 lint: $(VENV)/.project
 	$(RUN) ruff format --check .

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.system.conftest import Platform
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.system, pytest.mark.endurance, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.system.conftest import Platform
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.system, pytest.mark.endurance, pytest.mark.timeout(1200)]
 
 
 def start_waiting(platform: Platform, dag_id: str, *, job_seconds: float) -> tuple[str, dict[str, str]]:
