@@ -9,6 +9,7 @@ from demo import postgresql
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.endurance,
     pytest.mark.timeout(900),
     pytest.mark.skipif(
         postgresql.binaries() is None,
