@@ -65,7 +65,10 @@ class Budget:
         """Return how many seconds to wait before the next request may go out; 0 when it may now."""
         while self._sent and self._sent[0] + self.window <= now:
             self._sent.popleft()
-        return 0.0 if len(self._sent) < self.per_window else self._sent[0] + self.window - now
+        if len(self._sent) < self.per_window:
+            return 0.0
+        # Not the oldest: a sleep that ends a hair early leaves more of them than fit.
+        return self._sent[-self.per_window] + self.window - now
 
     def spend(self, now: float) -> None:
         """Note that a request goes out."""

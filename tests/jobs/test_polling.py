@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_finetune.jobs import polling
@@ -25,6 +25,7 @@ NOT_FOUND, BAD_KEY, NO_ROUTE = (Fault(FaultKind.REFUSED, status=status) for stat
     per_minute=st.integers(1, 600),
     pauses=st.lists(st.floats(0, 30) | st.just(0.0), min_size=1, max_size=200),
 )
+@example(per_minute=1, pauses=[0.0, 1.253090728605958, 0.0])
 def test_no_minute_ever_sees_more_requests_than_the_budget(per_minute: int, pauses: list[float]) -> None:
     budget, now, sent = Budget(per_minute), 0.0, []
     for pause in pauses:

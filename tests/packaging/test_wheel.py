@@ -8,8 +8,12 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,20 +29,21 @@ print(json.dumps({"file": package.__file__, "names": names}))
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
     """The wheel, built without the network."""
     folder = tmp_path_factory.mktemp("dist")
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     (path,) = folder.glob("*.whl")
-    return zipfile.Path(path)
+    with zipfile.ZipFile(path) as wheel:
+        yield wheel
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: zipfile.Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with nothing but the installed wheel."""
     folder = tmp_path_factory.mktemp("installed")
-    wheel.root.extractall(folder)
+    wheel.extractall(folder)
     return folder
 
 
@@ -51,8 +56,8 @@ def run(installed: Path, *command: str) -> str:
     return done.stdout
 
 
-def test_it_holds_the_package_and_nothing_else(wheel: zipfile.Path) -> None:
-    names = [name for name in wheel.root.namelist() if not name.endswith("/")]
+def test_it_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    names = wheel.namelist()
     info = "airflow_provider_finetune-0.1.0.dist-info"
     assert {name.split("/")[0] for name in names} == {"airflow_provider_finetune", info}
     packaged = {name for name in names if not name.startswith(info)}
