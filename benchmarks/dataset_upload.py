@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import socket
@@ -20,7 +21,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,11 +101,19 @@ def send(way: str, path: str, url: str) -> dict[str, float]:
     os.environ["NO_PROXY"] = "127.0.0.1"
     os.environ["AIRFLOW_CONN_OPENAI_DEFAULT"] = json.dumps({"conn_type": "openai", "password": "key", "host": url})
     from airflow_provider_finetune.datasets.stored import Content
-    from airflow_provider_finetune.operators.dataset import UploadDatasetOperator, _Source, _Upload
+    from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
+    from airflow_provider_finetune.hooks.upload import DatasetUpload, Source
 
     with open(path, "rb", buffering=0) as file:
-        operator = UploadDatasetOperator(task_id="upload", path=path)
-        upload: Any = _Upload(operator, _Source(file, Content("0" * 64, os.path.getsize(path)), None), None)
+        upload = DatasetUpload(
+            FineTuningHook(),
+            Source(path, file, Content("0" * 64, os.path.getsize(path)), None),
+            purpose="fine-tune",
+            seconds_kept=None,
+            poll_interval=1,
+            timeout=60,
+            log=logging.getLogger(__name__),
+        )
         client = upload.hook.conn
         client.files.list()  # the first request imports and connects
         idle = resident("VmRSS")

@@ -108,6 +108,7 @@ def measure(airflow: Standalone, emulator: Emulator, sensors: int, *, spread: fl
         run_id = airflow.trigger(DAG_ID, {"jobs": jobs})
         _until(lambda: _states(airflow, run_id)["deferred"] == sensors, 60 + 10 * sensors)
         say(f"all {sensors} sensors are deferred")
+        _until(lambda: not airflow.pids("worker"), 60)  # the last one is said to be deferred a moment before it exits
         workers.all_deferred = True
         time.sleep(rest)
         workers.all_deferred = False

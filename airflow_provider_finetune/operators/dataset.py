@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import tempfile
-import time
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_finetune.exceptions import DatasetError, FineTuningError, InvalidRequest
+from airflow_provider_finetune.exceptions import DatasetError, InvalidRequest
 from airflow_provider_finetune.jobs.request import is_templated
 
 if TYPE_CHECKING:
@@ -21,18 +19,11 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_finetune.datasets.report import DatasetReport
-    from airflow_provider_finetune.datasets.stored import Content, StoredFile
     from airflow_provider_finetune.datasets.validation import DatasetChecker
-    from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
+    from airflow_provider_finetune.hooks.upload import Source
 
 MB = 1024 * 1024
-#: What ``POST /files`` takes; more goes through the Uploads API.
-MOST_BYTES_AT_ONCE = 512 * MB
-#: What the Uploads API takes: https://platform.openai.com/docs/api-reference/uploads
-MOST_BYTES = 8 * 1024 * MB
-PART_BYTES = 64 * MB
-TRIES = 4
-_SECONDS_BETWEEN_PROGRESS = 10.0
+_METHODS = ("supervised", "dpo", "reinforcement", "completion")
 
 
 class ValidateDatasetOperator(BaseOperator):
@@ -214,21 +205,33 @@ class UploadDatasetOperator(BaseOperator):
         with _as_invalid_request():
             seconds_kept = self._seconds_kept()
             _check_choice("method", self.method, _METHODS)
-        with ExitStack() as stack:
-            return _Upload(self, self._read(stack, context), seconds_kept).settled()
+        from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
+        from airflow_provider_finetune.hooks.upload import DatasetUpload
 
-    def _read(self, stack: ExitStack, context: Context) -> _Source:
+        with ExitStack() as stack:
+            return DatasetUpload(
+                FineTuningHook(conn_id=self.conn_id),
+                self._read(stack, context),
+                purpose=self.purpose,
+                seconds_kept=seconds_kept,
+                poll_interval=self.poll_interval,
+                timeout=self.timeout,
+                log=cast("Any", self.log),
+            ).settled()
+
+    def _read(self, stack: ExitStack, context: Context) -> Source:
         """Read the source once, and check what it holds."""
         from airflow_provider_finetune.datasets.lines import Limits
         from airflow_provider_finetune.datasets.stored import Content
         from airflow_provider_finetune.datasets.validation import DatasetChecker
+        from airflow_provider_finetune.hooks.upload import MOST_BYTES, Source, stamp_of
 
         file = opened = stack.enter_context(_opened(self.path, self.storage_conn_id))
         is_remote = "://" in self.path
         if is_remote:
             spool = tempfile.TemporaryFile(prefix="dataset-", buffering=0)  # noqa: SIM115
             file = cast("BinaryIO", stack.enter_context(spool))
-        stamp = None if is_remote else _stamp(file)
+        stamp = None if is_remote else stamp_of(file)
         checker = None
         if self.validate:
             limits = Limits(min_examples=self.min_examples)
@@ -251,166 +254,11 @@ class UploadDatasetOperator(BaseOperator):
             context["ti"].xcom_push(key="report", value=report.as_json())
             _print(self, report)
             _refuse_bad(report)
-        return _Source(file, content, stamp)
+        return Source(self.path, file, content, stamp)
 
     def _seconds_kept(self) -> int | None:
         seconds = _number("expires_after", self.expires_after, least=3600, most=2_592_000, whole=True)
         return None if seconds is None else int(seconds)
-
-
-class _Source(NamedTuple):
-    """A local file, what is in it, and what it looked like before it was read; None if nobody else can change it."""
-
-    file: BinaryIO
-    content: Content
-    stamp: tuple[int, int] | None
-
-
-class _Upload:
-    """One content on its way to one endpoint."""
-
-    def __init__(self, operator: UploadDatasetOperator, source: _Source, seconds_kept: int | None) -> None:
-        from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
-
-        self.operator = operator
-        self.hook: FineTuningHook = FineTuningHook(conn_id=operator.conn_id)
-        self.file, self.content, self.stamp = source
-        self.name = self.content.name(operator.path)
-        self.expiry: dict[str, Any] = {}
-        if seconds_kept is not None:
-            self.expiry = {"expires_after": {"anchor": "created_at", "seconds": seconds_kept}}
-        self.seconds_kept = seconds_kept
-        self.log = operator.log
-        self._last_progress = time.monotonic()
-
-    def settled(self) -> str:
-        """Return the id of the processed file, which was there or is there now."""
-        stored = self.found()
-        if stored is None:
-            stored = self.sent()
-        else:
-            self.log.info("Reusing file %s (%s): it has the same content", stored.id, stored.filename)
-        return self.processed(stored)
-
-    def found(self) -> StoredFile | None:
-        """Return the file with this content that the endpoint has, if it is good for long enough."""
-        from airflow_provider_finetune.datasets.stored import reusable
-        from airflow_provider_finetune.hooks.fine_tuning import explained
-
-        with explained("list files"):
-            files = self.hook.list_files(self.operator.purpose)
-        return reusable(files, self.content, now=time.time(), expires_after=self.seconds_kept)
-
-    def sent(self) -> StoredFile:
-        """Send the bytes; return the new file. When an answer is lost, look for the file before sending again."""
-        import openai
-
-        from airflow_provider_finetune.hooks.fine_tuning import error_for, fault_of
-        from airflow_provider_finetune.jobs.fault import FaultKind
-
-        send = self._in_one if self.content.size <= MOST_BYTES_AT_ONCE else self._in_parts
-        self.log.info("Uploading %s, %s bytes, as %s", self.operator.path, f"{self.content.size:,}", self.name)
-        for attempt in range(1, TRIES + 1):
-            try:
-                stored = send()
-                break
-            except openai.APIError as error:
-                fault = fault_of(error)
-            if fault.kind is FaultKind.LOST and (late := self.found()) is not None:
-                stored = late
-                break
-            if fault.kind is FaultKind.REFUSED or attempt == TRIES:
-                raise error_for(fault, f"upload {self.name}")
-            self.log.warning("%s. Trying again", fault.explain(f"upload {self.name}"))
-            time.sleep(fault.retry_after if fault.retry_after is not None else 2 ** (attempt - 1))
-        if self.stamp not in (None, _stamp(self.file)):
-            raise FineTuningError(
-                f"{self.operator.path} changed while it was uploaded: delete file {stored.id} at the endpoint"
-            )
-        return stored
-
-    def processed(self, stored: StoredFile) -> str:
-        """Wait until the endpoint has processed the file; return its id."""
-        from airflow_provider_finetune.datasets.stored import FileState, state_of
-        from airflow_provider_finetune.hooks.fine_tuning import explained
-        from airflow_provider_finetune.jobs.fault import without_keys
-
-        deadline = time.monotonic() + self.operator.timeout
-        while True:
-            status = getattr(stored, "status", None)
-            match state_of(status):
-                case FileState.READY:
-                    if status != "processed":
-                        self.log.warning("File %s has status %r; taking it for processed", stored.id, status)
-                    return stored.id
-                case FileState.BROKEN:
-                    why = without_keys(str(getattr(stored, "status_details", None) or "the endpoint does not say why"))
-                    raise DatasetError(f"File {stored.id} ({self.name}) has status {status!r}: {why}")
-            if time.monotonic() > deadline:
-                raise FineTuningError(
-                    f"File {stored.id} has had status {status!r} for {self.operator.timeout:.0f} s; expected "
-                    "'processed'. Another try waits for the same file."
-                )
-            time.sleep(self.operator.poll_interval)
-            with explained(f"retrieve file {stored.id}"):
-                stored = self.hook.retrieve_file(stored.id)
-
-    def _in_one(self) -> StoredFile:
-        # The SDK's own retries would leave doubles behind lost answers.
-        client = self.hook.conn.with_options(max_retries=0)
-        return client.files.create(
-            file=(self.name, self._window(0, self.content.size)),
-            purpose=cast("Any", self.operator.purpose),
-            **self.expiry,
-        )
-
-    def _in_parts(self) -> StoredFile:
-        client = self.hook.conn
-        upload = client.with_options(max_retries=0).uploads.create(
-            bytes=self.content.size,
-            filename=self.name,
-            mime_type="text/jsonl",
-            purpose=cast("Any", self.operator.purpose),
-            **self.expiry,
-        )
-        # Not the SDK's upload_file_chunked: it holds each part in memory, and leaves the upload open when it fails.
-        part_client = client.with_options(max_retries=TRIES)
-        try:
-            parts = []
-            for start in range(0, self.content.size, PART_BYTES):
-                part = self._window(start, min(PART_BYTES, self.content.size - start))
-                sent = part_client.uploads.parts.create(upload.id, data=(self.name, part))
-                parts.append(sent.id)
-            done = client.with_options(max_retries=0).uploads.complete(upload.id, part_ids=parts)
-        except BaseException:
-            self._abort(upload.id)
-            raise
-        if done.file is None:
-            raise FineTuningError(f"Upload {upload.id} has status {done.status!r} and no file; expected 'completed'")
-        return done.file
-
-    def _abort(self, upload_id: str) -> None:
-        import openai
-
-        try:
-            self.hook.conn.with_options(max_retries=1, timeout=10).uploads.cancel(upload_id)
-        except openai.APIError as error:
-            # Nothing is lost: the endpoint drops it within the hour. Or it was completed, and only the answer lost.
-            self.log.info("Upload %s is not cancelled: %s", upload_id, type(error).__name__)
-
-    def _window(self, start: int, size: int) -> BinaryIO:
-        from airflow_provider_finetune.datasets.window import Window
-
-        return cast("BinaryIO", Window(self.file, start, size, self._progress))
-
-    def _progress(self, position: int) -> None:
-        if time.monotonic() - self._last_progress >= _SECONDS_BETWEEN_PROGRESS:
-            self._last_progress = time.monotonic()
-            share = 100 * position / max(1, self.content.size)
-            self.log.info("Uploaded %s of %s bytes (%.0f %%)", f"{position:,}", f"{self.content.size:,}", share)
-
-
-_METHODS = ("supervised", "dpo", "reinforcement", "completion")
 
 
 @contextmanager
@@ -427,11 +275,6 @@ def _opened(path: str, storage_conn_id: str | None) -> Iterator[BinaryIO]:
     url: Any = ObjectStoragePath(path, **({"conn_id": storage_conn_id} if storage_conn_id else {}))
     with url.open("rb", block_size=8 * MB) as file:
         yield file
-
-
-def _stamp(file: BinaryIO) -> tuple[int, int]:
-    state = os.fstat(file.fileno())
-    return state.st_size, state.st_mtime_ns
 
 
 def _print(operator: BaseOperator, report: DatasetReport) -> None:

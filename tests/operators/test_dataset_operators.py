@@ -14,7 +14,8 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_finetune.exceptions import DatasetError, EndpointUnreachable, FineTuningError, InvalidRequest
-from airflow_provider_finetune.operators import dataset as module
+from airflow_provider_finetune.hooks import upload as module
+from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 from airflow_provider_finetune.operators.dataset import UploadDatasetOperator, ValidateDatasetOperator
 
 if TYPE_CHECKING:
@@ -307,7 +308,7 @@ def test_an_upload_whose_last_answer_is_lost_is_found(train: str, emulator: Emul
 def test_bytes_that_change_while_they_are_sent_are_not_taken(
     train: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = module._Upload._in_one
+    send = module.DatasetUpload._in_one
 
     def changed(self: Any) -> Any:
         stored = send(self)
@@ -315,7 +316,7 @@ def test_bytes_that_change_while_they_are_sent_are_not_taken(
             file.write(b"{}\n")
         return stored
 
-    monkeypatch.setattr(module._Upload, "_in_one", changed)
+    monkeypatch.setattr(module.DatasetUpload, "_in_one", changed)
     with pytest.raises(FineTuningError, match="changed while it was uploaded"):
         upload(path=train)
 
@@ -341,9 +342,16 @@ class Shown:
     ],
 )
 def test_the_status_of_a_file_decides(fields: dict[str, Any], outcome: Any, train: str, emulator: Emulator) -> None:
-    operator = UploadDatasetOperator(task_id="upload", path=train, timeout=0.05, poll_interval=0.01)
     with open(train, "rb") as file:
-        transfer = module._Upload(operator, module._Source(file, _content(train), None), None)
+        transfer = module.DatasetUpload(
+            FineTuningHook(),
+            module.Source(train, file, _content(train), None),
+            purpose="fine-tune",
+            seconds_kept=None,
+            poll_interval=0.01,
+            timeout=0.05,
+            log=logging.getLogger(__name__),
+        )
         transfer.hook.retrieve_file = lambda _: Shown(**fields)  # type: ignore[method-assign, assignment, return-value]
         if isinstance(outcome, str):
             assert transfer.processed(Shown(**fields)) == outcome
