@@ -229,3 +229,19 @@ def _path(location: tuple[str | int, ...]) -> list[str]:
     if path and (path[-1] in ("int", "float") or path[-1].startswith(("literal[", "constrained-", "[key]"))):
         path.pop()
     return path
+
+
+def with_grader_unrendered(method: Any) -> Any:
+    """Keep Airflow from rendering a grader, whose ``{{sample.output_text}}`` is the API's own template."""
+    part = method.get("reinforcement") if isinstance(method, Mapping) else None
+    if not isinstance(part, Mapping) or not isinstance(part.get("grader"), Mapping):
+        return method
+    return {**method, "reinforcement": {**part, "grader": _unrendered(part["grader"])}}
+
+
+def _unrendered(value: Any) -> Any:
+    if isinstance(value, str):
+        return f"{{% raw %}}{value}{{% endraw %}}" if "{" in value else value
+    if isinstance(value, Mapping):
+        return {name: _unrendered(inner) for name, inner in value.items()}
+    return [_unrendered(inner) for inner in value] if isinstance(value, (list, tuple)) else value

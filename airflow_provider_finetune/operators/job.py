@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,13 +20,19 @@ from airflow_provider_finetune.exceptions import (
 from airflow_provider_finetune.jobs.goal import Goal, Step, next_step, worth_waking
 from airflow_provider_finetune.jobs.identity import Submission, check_user_metadata
 from airflow_provider_finetune.jobs.model import WARN_DAYS, days_left
-from airflow_provider_finetune.jobs.request import JobRequest, check_literals, check_request, method_body
+from airflow_provider_finetune.jobs.request import (
+    JobRequest,
+    check_literals,
+    check_request,
+    method_body,
+    with_grader_unrendered,
+)
 from airflow_provider_finetune.jobs.status import Kind
 from airflow_provider_finetune.links import FineTuningJobLink
 from airflow_provider_finetune.waiting import JobWaiting, NotYet, required_id
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -139,7 +144,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         self.list_lag = list_lag
         self.conn_id = conn_id
         check_literals({name: getattr(self, name) for name in JobRequest.model_fields})
-        self.method = _with_grader_as_it_is(self.method)
+        self.method = with_grader_unrendered(self.method)
         self._submission: JobSubmission | None = None
         self._ti: Any = None
         self._job_id: str | None = None
@@ -258,22 +263,6 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
                 self._submission.abandon(hook)
         else:
             self.log.info("The worker is stopping, not the task; a fine-tuning job goes on")
-
-
-def _with_grader_as_it_is(method: Any) -> Any:
-    """Keep Airflow from rendering a grader, whose ``{{sample.output_text}}`` is the API's own template."""
-    part = method.get("reinforcement") if isinstance(method, Mapping) else None
-    if not isinstance(part, Mapping) or not isinstance(part.get("grader"), Mapping):
-        return method
-    return {**method, "reinforcement": {**part, "grader": _unrendered(part["grader"])}}
-
-
-def _unrendered(value: Any) -> Any:
-    if isinstance(value, str):
-        return f"{{% raw %}}{value}{{% endraw %}}" if "{" in value else value
-    if isinstance(value, Mapping):
-        return {name: _unrendered(inner) for name, inner in value.items()}
-    return [_unrendered(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _killed_by_a_person(ti: Any, job_id: str | None) -> bool:
