@@ -12,7 +12,7 @@ it.** From it follows, for attempts (tries of one task, possibly overlapping bec
 - An attempt *in doubt* watches the list for ``list_lag`` after its own create. So it sees every job older than its
   own, and takes the oldest. In doubt is every attempt but a first try whose answer came within ``list_lag`` of its
   start: no later attempt can have created anything by then, since it would still be watching. The ordinary first try
-  thus pays one look, and no waiting.
+  thus pays one look, and no waiting; should the look fail, it goes on all the same.
 - A found job is trusted when it has been in sight for ``list_lag``: by then every older one would be in sight too.
 
 So all attempts agree on the oldest job, and only jobs that nobody took are cancelled. What no client can prevent: an
@@ -139,6 +139,10 @@ class SubmissionFault(Exception):
         self.unsettled = unsettled
 
 
+class _NotRead(SubmissionFault):
+    """The endpoint could not be read."""
+
+
 Protocol = Generator[Action, Any, Submitted]
 
 
@@ -181,6 +185,7 @@ class _Run:
         self.told: set[str] = set()
         self.cancelled: set[str] = set()
         self.uncertain = not attempt.first
+        self.may_exist = not attempt.first
         self.taken_over = False
 
     def run(self) -> Protocol:
@@ -195,9 +200,14 @@ class _Run:
             if isinstance(created, Submitted):
                 return created
             yield from self._check_metadata(created)
-            late = self.clock() - self.attempt.started >= self.lag
-            watch = self.lag if self.uncertain or late else 0.0
-            found = yield from self._watch(self.clock() + watch, known=created)
+            in_doubt = self.uncertain or self.clock() - self.attempt.started >= self.lag
+            try:
+                found = yield from self._watch(self.clock() + (self.lag if in_doubt else 0.0), known=created)
+            except _NotRead as unread:
+                if in_doubt:
+                    raise
+                yield Note(f"Could not {unread.doing}; going on with {created.id}, which has just been created.")
+                found = created
             if found is not None and found.id == created.id:
                 yield from self._remember(created)
                 return Submitted(created, created=True)
@@ -274,6 +284,7 @@ class _Run:
     def _create(self) -> Generator[Action, Any, Job | Submitted]:
         doing = "create the fine-tuning job"
         for number in range(1, MAX_TRIES + 1):
+            self.may_exist = True
             answer = yield Create()
             if isinstance(answer, Job):
                 return answer
@@ -281,7 +292,6 @@ class _Run:
             if fault.kind is FaultKind.REFUSED:
                 raise SubmissionFault(doing, fault)
             if fault.kind is FaultKind.LOST:
-                self.uncertain = True
                 yield Note(f"{fault.explain(doing)} It may exist all the same; looking for it.", warning=True)
                 wait = self.lag
             else:
@@ -346,4 +356,4 @@ class _Run:
                 break
             if number < MAX_TRIES:
                 yield Sleep(min(2.0**number if answer.retry_after is None else answer.retry_after, MAX_PATIENCE))
-        raise SubmissionFault(doing, answer, unsettled=self.uncertain)
+        raise _NotRead(doing, answer, unsettled=self.may_exist)

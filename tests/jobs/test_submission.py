@@ -246,12 +246,41 @@ def test_a_list_that_can_be_read_again_is_enough() -> None:
     assert endpoint.slept[:2] == [2.0, 4.0]
 
 
-def test_a_lost_look_after_the_create_is_unsettled_and_creates_nothing_more() -> None:
-    endpoint = Endpoint()
-    endpoint.create = lambda: (endpoint.searches.extend([LOST] * MAX_TRIES), Endpoint.create(endpoint))[1]  # type: ignore[method-assign]
-    with pytest.raises(SubmissionFault):
+def unreadable_after_the_create(creates: Iterable[Done | Fault], answer: Fault = LOST) -> Endpoint:
+    endpoint = Endpoint(creates=creates)
+    create = endpoint.create
+
+    def create_and_go_silent() -> Job | Fault:
+        endpoint.searches = [answer] * MAX_TRIES
+        return create()
+
+    endpoint.create = create_and_go_silent  # type: ignore[method-assign]
+    return endpoint
+
+
+@pytest.mark.parametrize("answer", [LOST, fault(401, "invalid_api_key")])
+def test_an_ordinary_first_try_goes_on_with_the_job_it_has_created_even_if_its_look_afterwards_fails(
+    answer: Fault,
+) -> None:
+    endpoint = unreadable_after_the_create([DONE], answer)
+    assert endpoint.submit(FIRST) == Submitted(endpoint.jobs[0], created=True)
+    assert endpoint.record == RECORD
+
+
+def test_a_later_try_that_cannot_look_after_its_create_is_unsettled_and_creates_nothing_more() -> None:
+    endpoint = unreadable_after_the_create([DONE])
+    with pytest.raises(SubmissionFault) as failed:
+        endpoint.submit(RETRY)
+    assert endpoint.count(Create) == 1
+    assert failed.value.unsettled
+
+
+def test_a_first_try_that_cannot_look_after_an_unanswered_create_is_unsettled() -> None:
+    endpoint = unreadable_after_the_create([Done(LOST)])
+    with pytest.raises(SubmissionFault) as failed:
         endpoint.submit(FIRST)
     assert endpoint.count(Create) == 1
+    assert failed.value.unsettled
 
 
 def test_nothing_is_created_when_the_remembered_job_cannot_be_read() -> None:

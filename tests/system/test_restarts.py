@@ -104,6 +104,23 @@ def test_a_person_who_marks_or_clears_a_waiting_task_cancels_its_job_unless_told
         platform.act(lambda: airflow.api("PATCH", end, {"state": "failed"}))
 
 
+@pytest.mark.parametrize("dag_id", ["run_marked_failed", "run_timed_out"])
+def test_a_run_that_is_marked_failed_or_exceeds_its_time_cancels_the_jobs_its_tasks_wait_for(
+    platform: Platform, dag_id: str
+) -> None:
+    airflow = platform.airflow
+    run, jobs = start_waiting(platform, dag_id, job_seconds=600)
+
+    if dag_id == "run_marked_failed":
+        platform.act(lambda: airflow.api("PATCH", f"/dags/{dag_id}/dagRuns/{run}", {"state": "failed"}))
+
+    assert airflow.wait_for_run(dag_id, run, timeout=150) == "failed"
+    for task in jobs:
+        settled = platform.until(lambda t=task: statuses(platform, t) == ["cancelled"], 60)
+        assert settled, f"{task}: {statuses(platform, task)}"
+    assert len(platform.cancels()) == len(jobs) == 2
+
+
 def statuses(platform: Platform, task: str) -> list[str]:
     """Return the statuses of a task's jobs, oldest first; whether one is running or about to is all the same."""
     alive = {"validating_files", "queued", "running"}

@@ -148,10 +148,11 @@ class DoomedOperator(CreateFineTuningJobOperator):
             self.doom()
 
 
-def dag(dag_id: str) -> DAG:
+def dag(dag_id: str, **arguments: Any) -> DAG:
     """Return a DAG without a schedule whose tasks may be tried three times."""
     return DAG(
         dag_id,
+        **arguments,
         schedule=None,
         catchup=False,
         max_active_tasks=32,
@@ -190,9 +191,14 @@ with dag("frozen_before_its_create"):
     # When the first try comes back, the second has succeeded, and its job goes on.
     DoomedOperator(task_id="frozen", conn_id="endless", doom=at("Create", freeze, before=True))
 
-with dag("waiting"):
-    for where in ("deferred", "on_worker"):
-        DoomedOperator(task_id=where, conn_id="slow", wait_for_completion=True, deferrable=where == "deferred")
+for dag_id, arguments in {
+    "waiting": {},
+    "run_marked_failed": {},
+    "run_timed_out": {"dagrun_timeout": timedelta(seconds=75)},
+}.items():
+    with dag(dag_id, **arguments):
+        for where in ("deferred", "on_worker"):
+            DoomedOperator(task_id=where, conn_id="slow", wait_for_completion=True, deferrable=where == "deferred")
 
 with dag("killed_by_a_person"):
     for where in ("deferred", "on_worker"):
