@@ -1,6 +1,6 @@
 """Two hundred waiting sensors on a real Airflow with PostgreSQL: what they hold and how soon they end.
 
-    python benchmarks/waiting_on_airflow.py            # about ten minutes
+    python benchmarks/waiting_on_airflow.py            # a quarter of an hour
     python benchmarks/waiting_on_airflow.py --sensors 20
 
 One DAG run with mapped sensors, four workers, one triggerer, the emulator as the endpoint. When all sensors are

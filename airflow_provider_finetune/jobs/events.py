@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_finetune.jobs.payload import epoch, mapping, text
 
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40}
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Something that happened to a job. ``level`` is one of :mod:`logging`'s numbers."""
 
     id: str

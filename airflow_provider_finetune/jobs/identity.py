@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +19,7 @@ MAX_PAIRS = 16
 MAX_VALUE = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """One piece of work that must become exactly one job: a task instance, whatever try it is in.
 
     :param map_index: index of a mapped task instance, -1 for one that is not mapped.

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import importlib
 import logging
 import random
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -26,7 +27,7 @@ from airflow_provider_finetune.jobs.fault import Fault, FaultKind
 from airflow_provider_finetune.jobs.job import Job
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from openai import AsyncOpenAI
 
@@ -358,8 +359,25 @@ def requests_per_minute() -> int:
 
 
 def _import_hooks() -> Any:
-    importlib.import_module("openai.resources.fine_tuning")  # which the SDK would do in the first request
-    return importlib.import_module("airflow_provider_finetune.hooks.fine_tuning")
+    with _no_garbage_collection():
+        importlib.import_module("openai.resources.fine_tuning")  # which the SDK would do in the first request
+        return importlib.import_module("airflow_provider_finetune.hooks.fine_tuning")
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Keep the collector from walking, again and again, over all that a large import makes: that stops every thread."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        # What has been made since counts as old from here on, without a walk over it.
+        gc.freeze()
+        gc.unfreeze()
+        gc.enable()
 
 
 def _connections_anywhere() -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 import time
 from collections import Counter
 from itertools import pairwise
@@ -320,3 +322,20 @@ def test_progress_that_cannot_be_set_is_given_up_and_the_wait_goes_on(
     (event,) = together(of_a_task(trigger(job), -1), meanwhile=lambda: emulator.show(job), after=2)
     assert event["event"] == "ended"
     assert len(xcom.set_at) == 1
+
+
+IMPORT = """
+import gc
+from airflow_provider_finetune.triggers import poller
+walks = []
+gc.callbacks.append(lambda phase, info: walks.append((phase, info["generation"])))
+poller._import_hooks()
+gc.callbacks.clear()
+print(sum(walk == ("start", 2) for walk in walks), gc.isenabled(), gc.get_freeze_count())
+"""
+
+
+def test_the_sdk_is_loaded_without_a_garbage_collection_that_would_stop_the_event_loop() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", IMPORT]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split()[-3:] == ["0", "True", "0"]
