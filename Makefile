@@ -39,7 +39,9 @@ ifeq ($(filter 2.%,$(AIRFLOW)),)
 endif
 
 bench: $(VENV)/.project
-	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(VENV)/bin/python $$benchmark || exit 1; done
+	@missed=; for benchmark in benchmarks/*.py; do \
+		echo "== $$benchmark"; $(VENV)/bin/python $$benchmark || missed="$$missed $$benchmark"; \
+	done; test -z "$$missed" || { echo "Not as it should be:$$missed" >&2; exit 1; }
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.routing import Mount
 
 from airflow_provider_finetune.emulator import admin, chat, files, jobs, models, uploads
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from starlette.requests import Request
-    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from airflow_provider_finetune.emulator.faults import Fault
@@ -59,6 +60,10 @@ def _http_error(request: Request, error: Exception) -> Response:
     return ApiError(error.status_code, message, headers=dict(error.headers or {})).response()
 
 
+def _client_left(_: Request, __: Exception) -> Response:
+    return Response(status_code=499)  # which nobody reads; left alone, it would be a server error with a traceback
+
+
 def _server_error(_: Request, __: Exception) -> Response:
     message = "The server had an error while processing your request."
     return ApiError(500, message, type="server_error", code="server_error").response()
@@ -70,7 +75,12 @@ def application(store: Store, key: str, faults: Iterable[Fault] = ()) -> Faulty:
     app = Starlette(
         routes=[Mount("/v1", routes=v1), Mount("/admin", routes=admin.routes)],
         middleware=[Middleware(KeyCheck, key=key)],
-        exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _server_error},
+        exception_handlers={
+            ApiError: _api_error,
+            HTTPException: _http_error,
+            ClientDisconnect: _client_left,
+            Exception: _server_error,
+        },
     )
     faulty = Faulty(app, store, Requests())
     faulty.faults.extend(faults)

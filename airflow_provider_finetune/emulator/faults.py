@@ -152,12 +152,14 @@ class Faulty:
             await fault.error().response()(scope, receive, send)
         elif fault.kind == "cut_body":
             await self.app(scope, receive, _half(send, transport))
+            await _client_left(receive)
         else:
             if fault.kind == "lose_answer":
                 await self.app(scope, receive, _nothing)
             if fault.kind == "hang":
                 await self._wait(fault.seconds or LONGEST_HANG, receive)
             transport.abort()
+            await _client_left(receive)  # until then, the server would complain that there is no answer
 
     async def _wait(self, seconds: float, receive: Receive | None = None) -> None:
         """Until the time is over, the server stops, or the client of `receive` leaves."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -300,6 +301,24 @@ def test_a_signal_stops_the_command_cleanly_and_the_key_stays_secret(number):
     process.send_signal(number)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, b"", b"")
+
+
+def test_cut_connections_and_clients_that_leave_are_no_server_errors(capfd):
+    with running() as emulator:
+        address = ("127.0.0.1", int(emulator.base_url.split(":")[2].split("/")[0]))
+        head = (
+            f"POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {emulator.api_key}\r\ncontent-length: 9\r\n"
+        )
+        for part in ("content-type: multipart/form-data; boundary=x\r\n\r\n--x", "content-type: text/plain\r\n\r\n{"):
+            with socket.create_connection(address) as leaving:
+                leaving.sendall((head + part).encode())
+        with openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key, max_retries=0) as client:
+            for kind in ("lose_request", "lose_answer", "cut_body"):
+                emulator.fault(kind, "GET", "/models")
+                with pytest.raises(openai.APIConnectionError):
+                    client.models.list()
+            assert client.models.list().data
+    assert capfd.readouterr().err == ""
 
 
 def test_without_a_key_the_command_says_what_is_missing():
