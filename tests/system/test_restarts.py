@@ -16,7 +16,10 @@ pytestmark = [pytest.mark.system, pytest.mark.endurance, pytest.mark.timeout(120
 
 
 def start_waiting(platform: Platform, dag_id: str, *, job_seconds: float) -> tuple[str, dict[str, str]]:
-    """Start a run whose tasks all wait for jobs; return the run id, and the job of each task once all wait."""
+    """Start a run whose tasks all wait for jobs; return the run id, and the job of each task once all wait.
+
+    A deferred task waits when its trigger has told its progress: a moment earlier, no triggerer may know of it.
+    """
     airflow = platform.airflow
     run = airflow.trigger(dag_id, platform.reset(job_seconds=job_seconds))
     jobs: dict[str, str] = {}
@@ -27,7 +30,8 @@ def start_waiting(platform: Platform, dag_id: str, *, job_seconds: float) -> tup
             name, state = task["task_id"], task["state"]
             if name not in jobs and state == ("deferred" if name.startswith("deferred") else "running"):
                 job_id = airflow.xcom(dag_id, run, name, "job_id")
-                if job_id is not None:
+                waits = state == "running" or airflow.xcom(dag_id, run, name, "progress") is not None
+                if job_id is not None and waits:
                     jobs[name] = job_id
         return len(jobs) == len(tasks) > 0
 
@@ -118,7 +122,9 @@ def test_a_run_that_is_marked_failed_or_exceeds_its_time_cancels_the_jobs_its_ta
     for task in jobs:
         settled = platform.until(lambda t=task: statuses(platform, t) == ["cancelled"], 60)
         assert settled, f"{task}: {statuses(platform, task)}"
-    assert len(platform.cancels()) == len(jobs) == 2
+    # Once each. A worker of the run before may still be cancelling a job of its own.
+    asked = [request["path"].split("/")[-2] for request in platform.cancels()]
+    assert sorted(job for job in asked if job in jobs.values()) == sorted(jobs.values())
 
 
 def statuses(platform: Platform, task: str) -> list[str]:
