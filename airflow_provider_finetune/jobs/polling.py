@@ -104,15 +104,16 @@ class BackOff:
     until: float = 0.0
     _suspect: bool = False
 
-    def failed(self, fault: Fault, now: float, jitter: float, *, one_of_many: bool) -> bool:
+    def failed(self, fault: Fault, now: float, jitter: float, *, one_of_many: bool, again: bool = False) -> bool:
         """Note a failed request; return whether the endpoint is in trouble, rather than a single job.
 
         :param jitter: a random number between 0 and 1.
         :param one_of_many: whether the request was about one job while others are watched too.
+        :param again: whether that job could not be read the last time either.
         """
-        if fault.kind is FaultKind.LOST and one_of_many and not self.failures and not self._suspect:
-            # One job that the server chokes on must not hold up the others; two in a row are the endpoint.
-            self._suspect = True
+        if fault.kind is FaultKind.LOST and one_of_many and not self.failures and (again or not self._suspect):
+            # Jobs that the server chokes on must not hold up the others; two in a row that it did not are the endpoint.
+            self._suspect = self._suspect or not again
             return False
         self.failures += 1
         pause = min(MAX_BACK_OFF, 2.0 ** min(self.failures, 10)) * (0.5 + jitter / 2)
@@ -173,6 +174,13 @@ class Watched:
         """Note that this one job could not be read."""
         self.failures += 1
         self.due = now + self.poll_interval * min(2.0 ** (self.failures - 1), 8.0) * (0.9 + 0.2 * jitter)
+
+    def passed_over(self) -> None:
+        """Note that the endpoint seemed to be in trouble when this job was asked for: others come first next time.
+
+        Else two jobs that the server chokes on would look like an outage for ever.
+        """
+        self.failures += 1
 
 
 def due(watched: Iterable[Watched], now: float) -> list[Watched]:

@@ -199,14 +199,22 @@ class Poller:
             requests += 1
             answer = await self._ask(step)
             if isinstance(answer, Fault):
-                one_of_many = step.doubted if isinstance(step, polling.ListPage) else len(self.watched) > 1
-                if await self._is_down(answer, jitter, one_of_many=one_of_many):
+                if isinstance(step, polling.ListPage):
+                    one_of_many, again = step.doubted, False
+                else:
+                    one_of_many, again = len(self.watched) > 1, self._is_failing(step.job_id)
+                if await self._is_down(answer, jitter, one_of_many=one_of_many, again=again):
+                    if isinstance(step, polling.Retrieve) and step.job_id in self.watched:
+                        self.watched[step.job_id].passed_over()
                     return requests
 
-    async def _is_down(self, fault: Fault, jitter: float, *, one_of_many: bool) -> bool:
+    def _is_failing(self, job_id: str) -> bool:
+        return job_id in self.watched and self.watched[job_id].failures > 0
+
+    async def _is_down(self, fault: Fault, jitter: float, *, one_of_many: bool = False, again: bool = False) -> bool:
         """Return whether the fault is the whole endpoint's, having backed off for all its jobs at once."""
         if fault.kind is FaultKind.REFUSED or not self.back_off.failed(
-            fault, time.monotonic(), jitter, one_of_many=one_of_many
+            fault, time.monotonic(), jitter, one_of_many=one_of_many, again=again
         ):
             return False
         if self.back_off.failures == 1:
@@ -272,7 +280,7 @@ class Poller:
         if isinstance(answer, Fault):
             # Progress is a courtesy, the status decides; but an endpoint that is busy is busy for both.
             if answer.kind is FaultKind.BUSY:
-                await self._is_down(answer, random.random(), one_of_many=False)  # noqa: S311
+                await self._is_down(answer, random.random())  # noqa: S311
             elif answer.kind is FaultKind.LOST:
                 self.events_again = time.monotonic() + polling.MAX_BACK_OFF
             else:

@@ -71,6 +71,18 @@ def test_the_first_lost_answer_about_one_of_many_is_that_jobs_trouble_and_the_se
     assert back_off.until > 100.0
 
 
+def test_jobs_that_could_not_be_read_before_are_not_the_endpoints_trouble_however_many() -> None:
+    back_off = BackOff()
+    assert not any(back_off.failed(LOST, 100.0, 1.0, one_of_many=True, again=True) for _ in range(3))
+    assert not back_off.failed(LOST, 100.0, 1.0, one_of_many=True)
+    assert back_off.failed(LOST, 100.0, 1.0, one_of_many=True)
+    assert back_off.failed(LOST, 100.0, 1.0, one_of_many=True, again=True), "once it is known, all are its trouble"
+
+
+def test_the_only_job_that_cannot_be_read_again_is_the_endpoints_trouble() -> None:
+    assert BackOff().failed(LOST, 0.0, 0.5, one_of_many=False, again=True)
+
+
 @pytest.mark.parametrize(("fault", "one_of_many"), [(LOST, False), (BUSY, True), (BUSY, False)])
 def test_a_lost_list_and_a_rate_limit_are_the_endpoints_trouble_at_once(fault: Fault, one_of_many: bool) -> None:
     assert BackOff().failed(fault, 0.0, 0.5, one_of_many=one_of_many)

@@ -139,6 +139,24 @@ def test_a_broken_list_is_told_from_a_broken_endpoint(emulator: Emulator, traini
     assert len(emulator.requests("GET", "/fine_tuning/jobs")) == 2
 
 
+def test_jobs_that_cannot_be_read_hold_up_no_other(emulator: Emulator, training_file: str, messages: list[str]) -> None:
+    *bad, good = finished_jobs(emulator, training_file, 4)
+    emulator.fault("status", "GET", "/fine_tuning/jobs", status=404, times=None)
+    for job in bad:
+        emulator.fault("status", "GET", f"/fine_tuning/jobs/{job}", status=500, times=None)
+    looks: list[int] = []
+
+    def meanwhile() -> None:
+        looks.append(len(emulator.requests("GET", f"/fine_tuning/jobs/{good}")))
+        emulator.show(good)
+
+    found = together(*[trigger(job, seconds=16) for job in bad], trigger(good), meanwhile=meanwhile, after=10)
+    assert [event["event"] for event in found] == ["timeout", "timeout", "timeout", "ended"]
+    assert looks[0] > 1
+    assert sum("Waiting through it" in message for message in messages) == 4
+    assert sum("answers again" in message for message in messages) == 4
+
+
 def test_the_waits_last_through_an_outage_that_is_noted_when_it_begins_and_when_it_ends(
     emulator: Emulator, training_file: str, messages: list[str]
 ) -> None:
