@@ -8,38 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import gc
-import importlib
 import logging
 import random
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from airflow_provider_finetune.exceptions import RequestRefused
 from airflow_provider_finetune.jobs import polling
 from airflow_provider_finetune.jobs.events import Event, Unseen
 from airflow_provider_finetune.jobs.fault import Fault, FaultKind
 from airflow_provider_finetune.jobs.job import Job
+from airflow_provider_finetune.triggers.client import open_client, unusable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable
 
     from openai import AsyncOpenAI
 
 log = logging.getLogger(__name__)
 
-REQUEST_SECONDS = 30.0
 #: For events, which can wait: a slow list of events must not hold up the next look at the jobs.
 EVENTS_SECONDS = 10.0
 #: How many waits are told something before the event loop gets its turn.
 AT_ONCE = 25
-#: Where clients are opened, one at a time.
-_opening = ThreadPoolExecutor(1, "finetune-client")
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
 
 
@@ -317,9 +311,9 @@ class Poller:
         await asyncio.sleep(self.budget.wait(time.monotonic()))
         self.budget.spend(time.monotonic())
         try:
-            client = self.client or await self._open_client()
+            client = self.client = self.client or await open_client(self.conn_id)
         except Exception as error:  # noqa: BLE001 - sorted out there
-            return _unusable(error)
+            return unusable(error)
         from airflow_provider_finetune.hooks.fine_tuning import SDK_ERRORS, fault_of
 
         try:
@@ -340,19 +334,6 @@ class Poller:
             await self._note("The endpoint answers again.")
         return answer
 
-    async def _open_client(self) -> AsyncOpenAI:
-        # Importing the SDK takes a second and reading the CA certificates a tenth, which the event loop does not have.
-        in_thread = asyncio.get_running_loop().run_in_executor
-        hooks = await in_thread(_opening, _import_hooks)
-        opening = hooks.FineTuningHook(conn_id=self.conn_id).aget_conn()
-        client: AsyncOpenAI = (
-            await in_thread(_opening, asyncio.run, opening) if _connections_anywhere() else await opening
-        )
-        # The SDK's default of 600 s would let one hanging request hold up every job.
-        seconds = REQUEST_SECONDS if client.timeout == hooks.openai.DEFAULT_TIMEOUT else client.timeout
-        self.client = client.with_options(max_retries=0, timeout=seconds)
-        return self.client
-
     async def _forget_client(self) -> None:
         client, self.client, self.key_has_worked = self.client, None, False
         if client is not None:
@@ -364,45 +345,6 @@ def requests_per_minute() -> int:
     from airflow.providers.common.compat.sdk import conf
 
     return max(1, int(conf.getint("finetune", "requests_per_minute", fallback=300)))
-
-
-def _import_hooks() -> Any:
-    with _no_garbage_collection():
-        importlib.import_module("openai.resources.fine_tuning")  # which the SDK would do in the first request
-        return importlib.import_module("airflow_provider_finetune.hooks.fine_tuning")
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Keep the collector from walking, again and again, over all that a large import makes: that stops every thread."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        # What has been made since counts as old from here on, without a walk over it.
-        gc.freeze()
-        gc.unfreeze()
-        gc.enable()
-
-
-def _connections_anywhere() -> bool:
-    """Return whether a connection can be looked up in another event loop than the triggerer's: from Airflow 3.3.2."""
-    from airflow.providers.common.compat.sdk import Connection
-
-    return hasattr(Connection, "aextra_dejson")
-
-
-def _unusable(error: Exception) -> Fault:
-    """Return the fault of a connection that gave no client: missing or wrong for good, or not to be had just now."""
-    from airflow.providers.common.compat.sdk import AirflowNotFoundException
-
-    wrong = isinstance(error, (AirflowNotFoundException, RequestRefused))
-    return (
-        Fault(FaultKind.REFUSED, message=str(error)) if wrong else Fault(FaultKind.LOST, message=type(error).__name__)
-    )
 
 
 def _jobs(items: Iterable[Any]) -> list[Job]:

@@ -16,6 +16,7 @@ import pytest
 from airflow_provider_finetune.emulator import running
 from airflow_provider_finetune.jobs import polling
 from airflow_provider_finetune.triggers import poller
+from airflow_provider_finetune.triggers.client import open_client
 from airflow_provider_finetune.triggers.job import FineTuningJobTrigger
 
 if TYPE_CHECKING:
@@ -225,13 +226,12 @@ async def test_a_wait_that_ends_leaves_no_task_no_poller_and_no_open_client(
     emulator: Emulator, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    open_client = poller.Poller._open_client
 
-    async def opening(self: poller.Poller) -> openai.AsyncOpenAI:
-        opened.append(await open_client(self))
+    async def opening(conn_id: str) -> openai.AsyncOpenAI:
+        opened.append(await open_client(conn_id))
         return opened[-1]
 
-    monkeypatch.setattr(poller.Poller, "_open_client", opening)
+    monkeypatch.setattr(poller, "open_client", opening)
     emulator.show(job_id)
     await asyncio.gather(fired(trigger(job_id)), fired(trigger(job_id)), fired(trigger("ftjob-nobody")))
     assert len(opened) == 1

@@ -17,6 +17,7 @@ import pytest
 
 from airflow_provider_finetune.jobs import polling
 from airflow_provider_finetune.triggers import poller, progress
+from airflow_provider_finetune.triggers.client import open_client
 from airflow_provider_finetune.triggers.job import FineTuningJobTrigger
 
 if TYPE_CHECKING:
@@ -251,12 +252,11 @@ def test_one_client_serves_all_waits_and_is_closed_with_the_last(
 ) -> None:
     opened = []
 
-    async def open_client(self: poller.Poller, original: Any = poller.Poller._open_client) -> openai.AsyncOpenAI:
-        client: openai.AsyncOpenAI = await original(self)
-        opened.append(client)
-        return client
+    async def opening(conn_id: str) -> openai.AsyncOpenAI:
+        opened.append(await open_client(conn_id))
+        return opened[-1]
 
-    monkeypatch.setattr(poller.Poller, "_open_client", open_client)
+    monkeypatch.setattr(poller, "open_client", opening)
     jobs = finished_jobs(emulator, training_file, 5)
     together(*map(trigger, jobs), meanwhile=lambda: [emulator.show(job) for job in jobs])
     assert [client.is_closed() for client in opened] == [True]
@@ -344,10 +344,10 @@ def test_progress_that_cannot_be_set_is_given_up_and_the_wait_goes_on(
 
 IMPORT = """
 import gc
-from airflow_provider_finetune.triggers import poller
+from airflow_provider_finetune.triggers import client
 walks = []
 gc.callbacks.append(lambda phase, info: walks.append((phase, info["generation"])))
-poller._import_hooks()
+client._import_hooks()
 gc.callbacks.clear()
 print(sum(walk == ("start", 2) for walk in walks), gc.isenabled(), gc.get_freeze_count())
 """
