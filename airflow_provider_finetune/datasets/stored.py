@@ -86,11 +86,11 @@ def reusable(
     needed = DAY if expires_after is None else expires_after / 2
 
     def is_kept(file: StoredFile) -> bool:
-        expires_at = getattr(file, "expires_at", None)
+        expires_at = _number(file, "expires_at")
         return expires_at is None or expires_at - now >= needed
 
     held = [
-        (state, -(getattr(file, "created_at", None) or 0), file)
+        (state, -(_number(file, "created_at") or 0), file)
         for file in files
         if content.is_in(file)
         and is_kept(file)
@@ -98,3 +98,8 @@ def reusable(
     ]
     held.sort(key=lambda found: (found[0] is not FileState.READY, found[1]))
     return held[0][2] if held else None
+
+
+def _number(file: StoredFile, field: str) -> float | None:
+    value = getattr(file, field, None)
+    return value if isinstance(value, (int, float)) else None

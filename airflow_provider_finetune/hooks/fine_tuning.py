@@ -14,6 +14,7 @@ from airflow.providers.openai.hooks.openai import OpenAIHook
 from airflow_provider_finetune.exceptions import EndpointUnreachable, RequestRefused
 from airflow_provider_finetune.jobs.events import Unseen
 from airflow_provider_finetune.jobs.fault import FaultKind, read_fault, without_keys
+from airflow_provider_finetune.jobs.payload import mapping
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -174,12 +175,14 @@ class FineTuningHook(OpenAIHook):
 
     def list_files(self, purpose: str = "fine-tune") -> list[FileObject]:
         """Return all files of a purpose, newest first."""
-        return [file for page in _pages(self.conn.files.list, purpose=purpose) for file in page]
+        pages = _pages(self.conn.files.list, purpose=purpose)
+        return [file for page in pages for file in page if _is_for(file, purpose)]
 
     async def alist_files(self, purpose: str = "fine-tune") -> list[FileObject]:
         """Return all files of a purpose, newest first."""
         async with self._aclient() as client:
-            return [file async for page in _apages(client.files.list, purpose=purpose) for file in page]
+            pages = _apages(client.files.list, purpose=purpose)
+            return [file async for page in pages for file in page if _is_for(file, purpose)]
 
     def read_file(self, file_id: str) -> bytes:
         """Return the content of a file. Result files that the server answers base64-encoded are decoded."""
@@ -276,18 +279,20 @@ def _read(answer: object) -> Any:
     """Return the answer if it is the API's: the SDK hands on whatever a proxy or a wrong base URL says."""
     if isinstance(answer, openai.BaseModel):
         return answer
-    raise _not_the_apis()
+    raise not_the_apis()
 
 
-def _not_the_apis() -> openai.APIError:
+def not_the_apis() -> openai.APIError:
+    """Return the error for an answer that is not the API's, which the SDK itself takes for one."""
     return openai.APIError("not a JSON object", request=cast("Any", None), body=None)
 
 
 @contextmanager
-def explained(doing: str) -> Iterator[None]:
+def explained(doing: str, *, reading: bool = False) -> Iterator[None]:
     """Turn the SDK's exceptions into this provider's, which say what to do and hold no secret.
 
     :param doing: what is being tried: ``"retrieve fine-tuning job ftjob-1"``.
+    :param reading: whether it costs nothing, so that a lack of credit is no reason to give up.
     :raises RequestRefused: the endpoint refused, and would again.
     :raises EndpointUnreachable: no answer, or the endpoint is in trouble or busy.
     """
@@ -295,7 +300,8 @@ def explained(doing: str) -> Iterator[None]:
         yield
     except SDK_ERRORS as error:
         # "from None": the SDK's message may quote the key, and a traceback would print it.
-        raise error_for(fault_of(error), doing) from None
+        fault = fault_of(error)
+        raise error_for(fault.when_reading() if reading else fault, doing) from None
 
 
 def error_for(fault: Fault, doing: str) -> FineTuningError:
@@ -322,7 +328,12 @@ def _filter(metadata: Mapping[str, str] | None) -> dict[str, Any]:
 
 
 def _carries(job: FineTuningJob, metadata: Mapping[str, str] | None) -> bool:
-    return not metadata or metadata.items() <= (job.metadata or {}).items()
+    return not metadata or metadata.items() <= mapping(job.metadata).items()
+
+
+def _is_for(file: FileObject, purpose: str) -> bool:
+    # Servers that ignore the filter are checked here; some leave the purpose out.
+    return getattr(file, "purpose", None) in (purpose, None)
 
 
 def _expiry(seconds: int | None) -> dict[str, Any]:
@@ -333,9 +344,11 @@ def _pages(ask: Callable[..., Any], *arguments: Any, **filters: Any) -> Iterator
     """Yield what each page brings that is new; end when one brings nothing, for a server may repeat itself."""
     seen: set[str] = set()
     with _of_the_api():
-        first = ask(*arguments, **filters)
-    for page in first.iter_pages():
-        if not (new := _new(page, seen)):
+        pages = ask(*arguments, **filters).iter_pages()
+    while True:
+        with _of_the_api():
+            new = _new(next(pages, None), seen)
+        if not new:
             return
         yield new
 
@@ -344,9 +357,11 @@ async def _apages(ask: Callable[..., Any], *arguments: Any, **filters: Any) -> A
     """Yield what each page brings that is new, as :func:`_pages`."""
     seen: set[str] = set()
     with _of_the_api():
-        first = await ask(*arguments, **filters)
-    async for page in first.iter_pages():
-        if not (new := _new(page, seen)):
+        pages = (await ask(*arguments, **filters)).iter_pages()
+    while True:
+        with _of_the_api():
+            new = _new(await anext(pages, None), seen)
+        if not new:
             return
         yield new
 
@@ -355,12 +370,13 @@ async def _apages(ask: Callable[..., Any], *arguments: Any, **filters: Any) -> A
 def _of_the_api() -> Iterator[None]:
     try:
         yield
-    except AttributeError:  # the SDK takes whatever it gets for a page
-        raise _not_the_apis() from None
+    except (AttributeError, TypeError):  # the SDK takes whatever it gets for a page
+        raise not_the_apis() from None
 
 
 def _new(page: Any, seen: set[str]) -> list[Any]:
-    new = {_id(item): item for item in page.data or () if _id(item) not in seen}
+    items = () if page is None else page.data or ()
+    new = {_id(item): item for item in items if _id(item) not in seen}
     seen |= new.keys()
     return list(new.values())
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.exceptions import RequestRefused, SubmissionUnsettled
-from airflow_provider_finetune.hooks.fine_tuning import SDK_ERRORS, error_for, fault_of, payload
+from airflow_provider_finetune.hooks.fine_tuning import SDK_ERRORS, error_for, fault_of, not_the_apis, payload
 from airflow_provider_finetune.jobs import submission as protocol
 from airflow_provider_finetune.jobs.identity import FINGERPRINT_KEY, SUBMISSION_KEY
 from airflow_provider_finetune.jobs.job import Job
@@ -90,7 +90,7 @@ class JobSubmission:
             match action:
                 case protocol.Search():
                     found = self.hook.list_jobs({SUBMISSION_KEY: self.attempt.submission})
-                    return [_job(job) for job in found]
+                    return [job for job in map(Job.from_api, map(payload, found)) if job.id]
                 case protocol.Retrieve(job_id):
                     return _job(self.hook.retrieve_job(job_id))
                 case protocol.Create():
@@ -124,7 +124,8 @@ class JobSubmission:
                 found = hook.list_jobs(
                     {SUBMISSION_KEY: self.attempt.submission, FINGERPRINT_KEY: self.attempt.fingerprint}
                 )
-                wanted += [job.id for job in map(_job, found) if job.status not in TERMINAL]
+                jobs = map(Job.from_api, map(payload, found))
+                wanted += [job.id for job in jobs if job.id and job.status not in TERMINAL]
             except SDK_ERRORS as error:
                 self.log.warning("%s", fault_of(error).explain("look for jobs to cancel"))
             for job_id in dict.fromkeys(wanted):
@@ -157,7 +158,14 @@ class JobSubmission:
 
 
 def _job(answer: Any) -> Job:
-    return Job.from_api(payload(answer))
+    """Return the job that an answer shows.
+
+    :raises openai.APIError: it shows none; what became of the request is not known then.
+    """
+    job = Job.from_api(payload(answer))
+    if not job.id:
+        raise not_the_apis()
+    return job
 
 
 def _error(failed: protocol.SubmissionFault) -> FineTuningError:

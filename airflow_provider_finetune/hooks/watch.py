@@ -49,6 +49,8 @@ class JobWatch:
         self.on_paused = on_paused
         self.until = until
         self.unseen = unseen or Unseen()
+        #: Until when, epoch seconds, the endpoint may not know the job yet: it has only just been created.
+        self.known_by = 0.0
         self.told: set[str] = set()
         self.out_of_contact = False
 
@@ -58,8 +60,12 @@ class JobWatch:
         :raises RequestRefused: the endpoint does not know the job, or refuses the key.
         """
         try:
-            with explained(f"retrieve fine-tuning job {self.job_id}"):
+            with explained(f"retrieve fine-tuning job {self.job_id}", reading=True):
                 job = Job.from_api(payload(self.hook.retrieve_job(self.job_id)))
+        except RequestRefused:
+            if time.time() >= self.known_by:
+                raise
+            return None, Decision(Kind.WAIT)
         except EndpointUnreachable as error:
             if not self.out_of_contact:
                 self.log.warning("%s Waiting through it.", error)
@@ -110,7 +116,7 @@ class JobWatch:
             with explained(f"list the checkpoints of fine-tuning job {self.job_id}"):
                 checkpoints = self.hook.list_checkpoints(self.job_id)
         except (RequestRefused, EndpointUnreachable) as error:
-            recent = (job.finished_at or 0) + CHECKPOINTS_SECONDS > time.time()
+            recent = abs(time.time() - (job.finished_at or 0)) < CHECKPOINTS_SECONDS
             if recent and isinstance(error, EndpointUnreachable):
                 raise
             self.log.warning("Going on without checkpoints: %s", error)

@@ -32,7 +32,7 @@ from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.status import TERMINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 IfExists = Literal["reuse", "fail", "new"]
 
@@ -40,7 +40,8 @@ IfExists = Literal["reuse", "fail", "new"]
 MAX_TRIES = 4
 #: A rate limit that asks for more patience than this, in seconds, is left to Airflow's retry too.
 MAX_PATIENCE = 300.0
-DEAD = TERMINAL - {"succeeded"}
+#: A job in one of these is not gone on with: it has ended without a model, or will.
+DEAD = (TERMINAL - {"succeeded"}) | {"cancelling"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +162,28 @@ def _newest_first(job: Job) -> int:
     return -(job.created_at or 0)
 
 
-def _rightful(jobs: list[Job]) -> list[Job]:
+def _rightful(jobs: list[Job], own: Job | None, buried: Collection[str]) -> list[Job]:
     """Return the jobs without the doubles: those created while a rightful one was alive.
 
     Whoever sees both alive cancels the double, so one that has outlived the rightful job is not safe to take either.
 
     :param jobs: the jobs of one request, oldest first.
+    :param own: the job that this attempt has created.
+    :param buried: the jobs that were dead before: whatever the server says of the time at which they ended.
     """
     rightful: list[Job] = []
     for job in jobs:
         before = rightful[-1] if rightful else None
-        if before is None or (before.status in DEAD and (before.finished_at or 0) <= (job.created_at or 0)):
+        if before is None or (before.status in DEAD and _ended_before(before, job, own, buried)):
             rightful.append(job)
     return rightful
+
+
+def _ended_before(before: Job, job: Job, own: Job | None, buried: Collection[str]) -> bool:
+    if own is not None and job.id == own.id and before.id in buried:
+        return True
+    # A cancelled job may be wound down, and stamped, long after it was seen to be cancelled.
+    return before.status != "failed" or (before.finished_at or 0) <= (job.created_at or 0)
 
 
 class _Run:
@@ -182,6 +192,7 @@ class _Run:
         self.clock = clock
         self.lag = attempt.list_lag
         self.first_seen: dict[str, float] = {}
+        self.buried: set[str] = set()
         self.told: set[str] = set()
         self.cancelled: set[str] = set()
         self.uncertain = not attempt.first
@@ -240,7 +251,9 @@ class _Run:
             listed = yield from self._ask(Search(), "look for the job in the endpoint's list")
             jobs = yield from self._same_request(listed, known)
             now = self.clock()
-            rightful = _rightful(jobs)
+            if known is None:
+                self.buried |= {job.id for job in jobs if job.status in DEAD}
+            rightful = _rightful(jobs, known, self.buried)
             oldest = rightful[-1] if rightful and rightful[-1].status not in DEAD else None
             if oldest is not None and (known is None or oldest.id != known.id):
                 # Older jobs than one that has only just come into sight may be about to follow.
@@ -331,10 +344,13 @@ class _Run:
 
     def _cancel_but(self, rightful: Job | None, jobs: list[Job]) -> Generator[Action, Any, None]:
         for job in jobs:
-            if job is rightful or job.status in TERMINAL or job.id in self.cancelled:
+            if job is rightful or job.status in TERMINAL | DEAD or job.id in self.cancelled:
                 continue
             yield Note(f"Cancelling {job.id}: another attempt created a job for this task earlier.", warning=True)
             answer = yield Cancel(job.id)
+            if isinstance(answer, Fault) and answer.status == 404:  # gone, or not there yet
+                yield Sleep(self.lag)
+                answer = yield Cancel(job.id)
             if isinstance(answer, Fault) and answer.status != 404:
                 raise SubmissionFault(f"cancel the superfluous fine-tuning job {job.id}", answer, unsettled=True)
             self.cancelled.add(job.id)

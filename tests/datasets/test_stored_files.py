@@ -95,3 +95,8 @@ def iter_all(window: Window) -> bytes:
         assert len(bite) <= 1 << 20
         parts.append(bite)
     return b"".join(parts)
+
+
+def test_times_that_are_no_numbers_are_as_good_as_none() -> None:
+    odd = stored(created_at="2026-11-22", expires_at="never")
+    assert reusable([odd], CONTENT, now=0) is odd

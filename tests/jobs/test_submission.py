@@ -412,3 +412,42 @@ def test_an_endpoint_that_drops_the_metadata_is_warned_of_and_the_job_remembered
     assert "does not keep the metadata of ftjob-0" in endpoint.notes
     assert endpoint.record == RECORD
     assert endpoint.count(Create) == 1
+
+
+# -- what servers say of the end of a job
+
+
+@pytest.mark.parametrize("finished_at", [None, 1_003, 9_999_999, 1_003_000_000])
+def test_a_job_that_follows_a_cancelled_one_is_gone_on_with_whenever_that_is_said_to_have_ended(
+    finished_at: int | None,
+) -> None:
+    endpoint = Endpoint(jobs=[job(0, "cancelled", finished_at=finished_at), job(1)])
+    assert endpoint.submit(RETRY) == Submitted(endpoint.jobs[1], created=False)
+    assert (endpoint.count(Create), endpoint.count(Cancel)) == (0, 0)
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_job_created_after_a_dead_one_was_seen_is_kept_whenever_that_is_said_to_have_ended(status: str) -> None:
+    endpoint = Endpoint(jobs=[job(0, status, finished_at=9_999_999)])
+    assert endpoint.submit(RETRY).created
+    assert (endpoint.count(Create), endpoint.count(Cancel)) == (1, 0)
+
+
+def test_a_job_that_is_being_cancelled_is_not_gone_on_with() -> None:
+    endpoint = Endpoint(jobs=[job(0, "cancelling")])
+    assert endpoint.submit(RETRY).created
+    assert endpoint.count(Cancel) == 0
+
+
+def test_a_double_that_the_endpoint_does_not_know_yet_is_cancelled_a_little_later() -> None:
+    endpoint = Endpoint(jobs=[job(0), job(1)])
+    answers = iter([fault(404), None])
+    cancel = endpoint.carry_out
+
+    def carry_out(action: object) -> object:
+        endpoint.cancel = next(answers) if isinstance(action, Cancel) else None
+        return cancel(action)
+
+    endpoint.carry_out = carry_out  # type: ignore[method-assign]
+    endpoint.submit(RETRY)
+    assert [one.status for one in endpoint.jobs] == ["running", "cancelled"]
