@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow_provider_finetune.jobs.fault import MOST_TEXT, without_keys
 from airflow_provider_finetune.jobs.payload import epoch, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+#: More unseen events than this at once are not read: nobody reads such a log, and a server may invent them.
+MOST_EVENTS = 10_000
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "warning": 30, "error": 40}
 
 
@@ -29,7 +32,7 @@ class Event(NamedTuple):
             id=text(payload.get("id")) or "",
             created_at=epoch(payload.get("created_at")) or 0,
             level=LEVELS.get(str(payload.get("level")).lower(), 20),
-            message=text(payload.get("message")) or "",
+            message=without_keys(text(payload.get("message")) or "", MOST_TEXT),
             data=mapping(payload.get("data")) or None,
         )
 
@@ -57,7 +60,7 @@ class Unseen:
                 self._found[event.id] = event
                 grew = True
         # A page that brings nothing new means that the server repeats itself; asking on would never end.
-        return grew
+        return grew and len(self._found) < MOST_EVENTS
 
     def in_order(self) -> list[Event]:
         """Return the unseen events in the order in which they happened."""

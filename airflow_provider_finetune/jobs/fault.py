@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from airflow_provider_finetune.jobs.payload import mapping, text
@@ -38,7 +38,8 @@ _KEY_LIKE = re.compile(
     | \b(?:[0-9a-f]{32,}|(?=\w*\d)[0-9a-z]{40,})\b""",
     re.IGNORECASE | re.VERBOSE,
 )
-_MAX_MESSAGE = 400
+#: Characters of what a job says of itself: a failed one may list what is wrong with many examples.
+MOST_TEXT = 4000
 
 
 class FaultKind(StrEnum):
@@ -59,6 +60,10 @@ class Fault:
     param: str | None = None
     message: str = ""
     retry_after: float | None = None
+
+    def when_reading(self) -> Fault:
+        """Return what it means for a request that costs nothing: without credit, jobs go on and can be waited for."""
+        return replace(self, kind=FaultKind.BUSY) if self.status == 429 else self
 
     def explain(self, doing: str) -> str:
         """Return what happened and what to do about it, for people.
@@ -98,9 +103,9 @@ def read_fault(status: int | None, body: object = None, retry_after: str | None 
     )
 
 
-def without_keys(text: str) -> str:
-    """Return ``text`` with everything that looks like a key replaced, and cut to a length fit for a log."""
-    return _KEY_LIKE.sub("***", text)[:_MAX_MESSAGE]
+def without_keys(text: str, most: int = 400) -> str:
+    """Return a text with everything that looks like a key replaced, and cut to so many characters."""
+    return _KEY_LIKE.sub("***", text)[:most]
 
 
 def _kind(status: int | None, codes: set[str | None]) -> FaultKind:

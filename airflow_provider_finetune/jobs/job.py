@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_finetune.jobs.fault import MOST_TEXT, without_keys
 from airflow_provider_finetune.jobs.payload import epoch, mapping, number, text
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Job:
 def _error(value: object) -> JobError | None:
     # A healthy job shows null, {} or an object of nulls, depending on the server.
     if isinstance(value, str) and value:
-        return JobError(None, value, None)
+        return JobError(None, without_keys(value, MOST_TEXT), None)
     code, message, param = (text(mapping(value).get(name)) for name in ("code", "message", "param"))
-    return JobError(code, message, param) if code or message else None
+    if not code and not message:
+        return None
+    return JobError(code, without_keys(message, MOST_TEXT) if message else None, param)

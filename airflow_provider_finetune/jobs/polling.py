@@ -22,8 +22,9 @@ PAGE = 100
 TOGETHER = 0.25
 MAX_BACK_OFF = 60.0
 WINDOW = 10.0
-#: An endpoint whose list could not be read is asked for it again after so many seconds.
+#: An endpoint whose list could not be read is asked for it again after so many seconds; sooner if it was only busy.
 LIST_AGAIN = 3600.0
+BUSY_LIST_AGAIN = 600.0
 
 
 def interval(job: Job | None, poll_interval: float, epoch: float) -> float:
@@ -109,9 +110,10 @@ class BackOff:
 
         :param jitter: a random number between 0 and 1.
         :param one_of_many: whether the request was about one job while others are watched too.
-        :param again: whether that job could not be read the last time either.
+        :param again: whether that job could not be read the last time either, and others could since.
         """
-        if fault.kind is FaultKind.LOST and one_of_many and not self.failures and (again or not self._suspect):
+        is_of_one = fault.kind is FaultKind.LOST and fault.retry_after is None and one_of_many and not self.failures
+        if is_of_one and (again or not self._suspect):
             # Jobs that the server chokes on must not hold up the others; two in a row that it did not are the endpoint.
             self._suspect = self._suspect or not again
             return False
@@ -163,6 +165,7 @@ class Watched:
     due: float
     job: Job | None = None
     failures: int = 0
+    failed_at: float = 0.0
 
     def seen(self, job: Job, now: float, epoch: float, jitter: float) -> None:
         """Note the job's state and when to look again; the jitter, 0 to 1, is one for the whole round."""
@@ -172,15 +175,21 @@ class Watched:
 
     def unseen(self, now: float, jitter: float) -> None:
         """Note that this one job could not be read."""
-        self.failures += 1
+        self.passed_over(now)
         self.due = now + self.poll_interval * min(2.0 ** (self.failures - 1), 8.0) * (0.9 + 0.2 * jitter)
 
-    def passed_over(self) -> None:
+    def passed_over(self, now: float) -> None:
         """Note that the endpoint seemed to be in trouble when this job was asked for: others come first next time.
 
         Else two jobs that the server chokes on would look like an outage for ever.
         """
         self.failures += 1
+        self.failed_at = now
+
+    @property
+    def turn(self) -> tuple[int, float]:
+        """Where the job stands in the queue of single retrievals: what could not be read comes last."""
+        return self.failures, self.due
 
 
 def due(watched: Iterable[Watched], now: float) -> list[Watched]:
@@ -191,7 +200,7 @@ def due(watched: Iterable[Watched], now: float) -> list[Watched]:
     return [one for one in watched if one.due <= now + TOGETHER * one.poll_interval]
 
 
-Round = Generator[ListPage | Retrieve | Seen, Any, bool]
+Round = Generator[ListPage | Retrieve | Seen, Any, float]
 
 
 def look(wanted: Iterable[Watched], *, can_list: bool = True, in_trouble: bool = False) -> Round:
@@ -204,31 +213,29 @@ def look(wanted: Iterable[Watched], *, can_list: bool = True, in_trouble: bool =
     :param can_list: whether the endpoint can list jobs, as far as is known.
     :param in_trouble: whether the endpoint failed the last time. Then one job is retrieved first, which tells an
         endpoint that is down from one whose list alone is broken.
-    :return: whether the endpoint can list jobs.
+    :return: for how many seconds the list is not worth asking for.
     """
     left = {one.job_id: one for one in wanted}
+    no_list = 0.0
     if in_trouble and can_list and len(left) > 1:
-        job_id = min(left, key=lambda job_id: left[job_id].failures)
+        job_id = min(left, key=lambda job_id: left[job_id].turn)
         answer = yield Retrieve(job_id)
         yield Seen(job_id, fault=answer) if isinstance(answer, Fault) else Seen(job_id, answer)
         if isinstance(answer, Fault) and answer.kind is not FaultKind.REFUSED:
-            return can_list
+            return no_list
         del left[job_id]
     after: str | None = None
     fruitless = 0
     while can_list and len(left) > 1:
         answer = yield ListPage(after, doubted=in_trouble)
         if isinstance(answer, Fault):
-            if answer.kind is FaultKind.LOST and in_trouble:
-                can_list = False
-                break
-            if answer.kind is not FaultKind.REFUSED:
-                return can_list  # trouble of the whole endpoint: the back-off takes over
-            if answer.status in (401, None):
+            if answer.kind is not FaultKind.REFUSED and not in_trouble:
+                return no_list  # trouble of the whole endpoint: the back-off takes over
+            if answer.kind is FaultKind.REFUSED and answer.status in (401, None):
                 for job_id in left:
                     yield Seen(job_id, fault=answer)
-                return can_list
-            can_list = False
+                return no_list
+            no_list = BUSY_LIST_AGAIN if answer.kind is FaultKind.BUSY else LIST_AGAIN
             break
         jobs, has_more = answer
         found = 0
@@ -243,10 +250,10 @@ def look(wanted: Iterable[Watched], *, can_list: bool = True, in_trouble: bool =
             break
         after = jobs[-1].id
     # A job that could not be read the last time comes last, so that it holds up nobody.
-    for job_id in sorted(left, key=lambda job_id: left[job_id].failures):
+    for job_id in sorted(left, key=lambda job_id: left[job_id].turn):
         answer = yield Retrieve(job_id)
         yield Seen(job_id, fault=answer) if isinstance(answer, Fault) else Seen(job_id, answer)
-    return can_list
+    return no_list
 
 
 def _is_past(last: Job, left: Iterable[Watched]) -> bool:

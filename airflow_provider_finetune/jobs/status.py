@@ -77,7 +77,7 @@ def decide(
     if job.status in until:
         return Decision(Kind.REACHED)
     if job.status == "succeeded":
-        return _succeeded(job, now)
+        return _succeeded(job, now, end_time)
     if job.status == "failed":
         return Decision(Kind.FAILED, _why_failed(job), retry_helps=not is_hopeless(job.error))
     if job.status == "cancelled":
@@ -116,11 +116,17 @@ def is_hopeless(error: JobError | None) -> bool:
     )
 
 
-def _succeeded(job: Job, now: float) -> Decision:
+def _succeeded(job: Job, now: float, end_time: float | None) -> Decision:
     if job.fine_tuned_model:
         return Decision(Kind.SUCCEEDED)
     if job.finished_at is not None and now < job.finished_at + MODEL_NAME_GRACE_SECONDS:
-        return Decision(Kind.WAIT)
+        if end_time is None or now < end_time:
+            return Decision(Kind.WAIT)
+        return Decision(
+            Kind.TIMEOUT,
+            f"Fine-tuning job {job.id} succeeded, does not name its model yet, and the time to wait is over. Clear the "
+            "task to look again.",
+        )
     return Decision(
         Kind.FAILED,
         f"Fine-tuning job {job.id} succeeded but has no model: the vendor probably blocked it after its safety "

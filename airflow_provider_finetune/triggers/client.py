@@ -6,20 +6,31 @@ import asyncio
 import gc
 import importlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from airflow_provider_finetune.exceptions import RequestRefused
 from airflow_provider_finetune.jobs.fault import Fault, FaultKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from openai import AsyncOpenAI
 
 REQUEST_SECONDS = 30.0
 #: Where clients are opened, one at a time.
 _opening = ThreadPoolExecutor(1, "finetune-client")
+
+
+@dataclass(slots=True)
+class _Loan:
+    client: asyncio.Future[AsyncOpenAI]
+    borrowers: int = 0
+
+
+_loans: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Loan]] = WeakKeyDictionary()
 
 
 async def open_client(conn_id: str) -> AsyncOpenAI:
@@ -35,6 +46,28 @@ async def open_client(conn_id: str) -> AsyncOpenAI:
     # The SDK's default of 600 s would let one hanging request hold up every job.
     seconds = REQUEST_SECONDS if client.timeout == hooks.openai.DEFAULT_TIMEOUT else client.timeout
     return client.with_options(max_retries=0, timeout=seconds)
+
+
+@asynccontextmanager
+async def borrowed_client(conn_id: str) -> AsyncIterator[AsyncOpenAI]:
+    """Give a client for the connection; all who want one at the same time get the same.
+
+    For what does not belong to a wait: a killed run ends all its waits at once, and cancels all their jobs.
+    """
+    loans = _loans.setdefault(asyncio.get_running_loop(), {})
+    loan = loans.get(conn_id)
+    if loan is None:
+        loan = loans[conn_id] = _Loan(asyncio.ensure_future(open_client(conn_id)))
+    loan.borrowers += 1
+    try:
+        yield await asyncio.shield(loan.client)
+    finally:
+        loan.borrowers -= 1
+        if not loan.borrowers:
+            del loans[conn_id]
+            loan.client.cancel()
+            if loan.client.done() and not loan.client.cancelled() and loan.client.exception() is None:
+                await loan.client.result().close()
 
 
 def unusable(error: Exception) -> Fault:

@@ -142,11 +142,15 @@ class FineTuningJobTrigger(BaseTrigger):
         """Cancel the job when a person kills the deferred task and ``cancel_on_kill`` is set."""
         if not self.cancel_on_kill:
             return
-        from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook, explained
+        from airflow_provider_finetune.triggers.client import borrowed_client
 
         self.log.info("The task was killed by a person; cancelling fine-tuning job %s", self.job_id)
-        with explained(f"cancel fine-tuning job {self.job_id}"):
-            await FineTuningHook(conn_id=self.conn_id).acancel_job(self.job_id)
+        async with borrowed_client(self.conn_id) as client:
+            from airflow_provider_finetune.hooks.fine_tuning import explained
+
+            with explained(f"cancel fine-tuning job {self.job_id}"):
+                # Airflow grants half a minute.
+                await client.with_options(max_retries=2, timeout=8).fine_tuning.jobs.cancel(self.job_id)
 
 
 _EVENTS = {

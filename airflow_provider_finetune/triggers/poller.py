@@ -24,7 +24,7 @@ from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.triggers.client import open_client, unusable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
     from openai import AsyncOpenAI
 
@@ -32,9 +32,12 @@ log = logging.getLogger(__name__)
 
 #: For events, which can wait: a slow list of events must not hold up the next look at the jobs.
 EVENTS_SECONDS = 10.0
+#: So many requests for events are made after each round, even where rounds follow each other without a pause.
+LEAST_EVENTS = 2
 #: How many waits are told something before the event loop gets its turn.
 AT_ONCE = 25
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
+_budgets: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, polling.Budget]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +92,15 @@ class Poller:
         self.conn_id = conn_id
         self.waits: dict[str, list[Wait]] = {}
         self.watched: dict[str, polling.Watched] = {}
-        self.budget = polling.Budget(requests_per_minute())
+        # Kept for the next poller of the connection: a minute is a minute, whoever waits in it.
+        budgets = _budgets.setdefault(asyncio.get_running_loop(), {})
+        self.budget = budgets.setdefault(conn_id, polling.Budget(requests_per_minute()))
         self.back_off = polling.BackOff()
         self.can_list = True
         self.list_again = 0.0
         self.events_again = 0.0
         self.client: AsyncOpenAI | None = None
-        self.key_has_worked = False
+        self.answered_at = 0.0
         self.event_turns: deque[Wait] = deque()
         self.changed = asyncio.Event()
         self.wakes_at = 0.0
@@ -176,9 +181,8 @@ class Poller:
             try:
                 step = plan.send(answer)
             except StopIteration as stop:
-                if self.can_list and not stop.value:
-                    self.list_again = time.monotonic() + polling.LIST_AGAIN
-                self.can_list = stop.value
+                if stop.value:
+                    self.can_list, self.list_again = False, time.monotonic() + stop.value
                 return requests
             answer = None
             if isinstance(step, polling.Seen):
@@ -190,20 +194,24 @@ class Poller:
             if isinstance(step, polling.Retrieve) and step.job_id not in self.watched:
                 answer = Fault(FaultKind.LOST)  # nobody waits for it any more
                 continue
+            watched = self.watched[step.job_id] if isinstance(step, polling.Retrieve) else None
+            if watched is not None and watched.failures and self._is_due(but_failing=True):
+                return requests  # jobs that can be read must not wait for one after the other that cannot
             requests += 1
             answer = await self._ask(step)
-            if isinstance(answer, Fault):
-                if isinstance(step, polling.ListPage):
-                    one_of_many, again = step.doubted, False
-                else:
-                    one_of_many, again = len(self.watched) > 1, self._is_failing(step.job_id)
-                if await self._is_down(answer, jitter, one_of_many=one_of_many, again=again):
-                    if isinstance(step, polling.Retrieve) and step.job_id in self.watched:
-                        self.watched[step.job_id].passed_over()
-                    return requests
+            if not isinstance(answer, Fault) or (isinstance(step, polling.ListPage) and step.doubted):
+                continue
+            again = watched is not None and 0 < watched.failed_at < self.answered_at
+            one_of_many = watched is not None and len(self.watched) > 1
+            if await self._is_down(answer, jitter, one_of_many=one_of_many, again=again):
+                if watched is not None:
+                    watched.passed_over(time.monotonic())
+                return requests
 
-    def _is_failing(self, job_id: str) -> bool:
-        return job_id in self.watched and self.watched[job_id].failures > 0
+    def _is_due(self, *, but_failing: bool = False) -> bool:
+        """Return whether a job is to be looked at now; whether one is that could be read the last time."""
+        now = time.monotonic()
+        return any(one.due <= now for one in self.watched.values() if not (but_failing and one.failures))
 
     async def _is_down(self, fault: Fault, jitter: float, *, one_of_many: bool = False, again: bool = False) -> bool:
         """Return whether the fault is the whole endpoint's, having backed off for all its jobs at once."""
@@ -221,9 +229,12 @@ class Poller:
             return
         if seen.job is None:
             watched.unseen(time.monotonic(), jitter)
-            if seen.fault is not None and seen.fault.kind is FaultKind.REFUSED:
-                refused = seen.fault.explain(f"retrieve fine-tuning job {seen.job_id}")
-                self._deliver(seen.job_id, Update(refused=refused))
+            if seen.fault is not None:
+                said = seen.fault.explain(f"retrieve fine-tuning job {seen.job_id}")
+                if seen.fault.kind is FaultKind.REFUSED:
+                    self._deliver(seen.job_id, Update(refused=said))
+                elif watched.failures == 1:
+                    self._deliver(seen.job_id, Update(note=f"{said} Looking at it less and less often."))
             return
         news = polling.worth_telling(watched.job, seen.job)
         watched.seen(seen.job, time.monotonic(), time.time(), jitter)
@@ -243,23 +254,21 @@ class Poller:
     # -- events
 
     async def _fetch_events(self, requests: int) -> None:
-        """Fetch new events with at most so many requests; the waits take turns."""
+        """Fetch new events with at most so many requests; the waits take turns, and leave off when a job is due."""
+        asked = 0
         for _ in range(len(self.event_turns)):
-            if requests <= 0 or self.back_off.failures or time.monotonic() < self.events_again:
+            if self.back_off.failures or time.monotonic() < self.events_again:
                 return
             wait = self.event_turns.popleft()
             if not self._is_waiting(wait):
                 continue
-            try:
-                while requests > 0 and self.watched[wait.job_id].job is not None:
-                    requests -= 1
-                    if not await self._fetch_events_of(wait) or not self._is_waiting(wait):
-                        break
-            finally:
-                if wait.older is not None:
-                    self.event_turns.appendleft(wait)
-                else:
-                    self.event_turns.append(wait)
+            self.event_turns.append(wait)
+            more = self.watched[wait.job_id].job is not None
+            while more:
+                if asked >= requests or (asked >= LEAST_EVENTS and self._is_due()):
+                    return
+                asked += 1
+                more = await self._fetch_events_of(wait) and self._is_waiting(wait)
 
     def _is_waiting(self, wait: Wait) -> bool:
         return wait in self.waits.get(wait.job_id, ())
@@ -280,7 +289,7 @@ class Poller:
             else:
                 wait.older, wait.unseen = None, Unseen(wait.unseen.last_id, wait.unseen.last_created_at)
             return False
-        page = [item for item in answer.get("data") or () if isinstance(item, dict)]
+        page = _items(answer)
         if wait.unseen.add(page) and answer.get("has_more"):
             wait.older = page[-1].get("id")
             return True
@@ -303,9 +312,9 @@ class Poller:
         )
         if isinstance(answer, Fault):
             return answer
-        return _jobs(answer.get("data") or ()), bool(answer.get("has_more"))
+        return [Job.from_api(item) for item in _items(answer) if item.get("id")], bool(answer.get("has_more"))
 
-    async def _ask_for(self, request: Any) -> Any:
+    async def _ask_for(self, request: Any, *, key_is_fresh: bool = False) -> Any:
         """Carry out one request within the budget; return the decoded answer, or a fault."""
         # Only this poller's one task asks, so that nobody else spends what it has waited for.
         await asyncio.sleep(self.budget.wait(time.monotonic()))
@@ -321,21 +330,23 @@ class Poller:
             # The raw answer, undecoded by the SDK: thousands of typed models a minute would cost whole CPU seconds.
             answer = response.http_response.json()
         except SDK_ERRORS as error:
-            fault = fault_of(error)
-            if fault.status == 401 and self.key_has_worked:
+            fault = fault_of(error).when_reading()
+            if fault.status == 401 and not key_is_fresh:
                 # The key may have been changed in the connection since.
                 await self._forget_client()
-                return await self._ask_for(request)
+                return await self._ask_for(request, key_is_fresh=True)
             return fault
+        except Exception as error:  # noqa: BLE001 - a body that is not text, a token that cannot be had: one request's
+            return Fault(FaultKind.LOST, message=type(error).__name__)
         if not isinstance(answer, dict):
             return Fault(FaultKind.LOST, message="the answer is not JSON as the API describes it")
-        self.key_has_worked = True
+        self.answered_at = time.monotonic()
         if self.back_off.succeeded():
             await self._note("The endpoint answers again.")
         return answer
 
     async def _forget_client(self) -> None:
-        client, self.client, self.key_has_worked = self.client, None, False
+        client, self.client = self.client, None
         if client is not None:
             await client.close()
 
@@ -347,8 +358,9 @@ def requests_per_minute() -> int:
     return max(1, int(conf.getint("finetune", "requests_per_minute", fallback=300)))
 
 
-def _jobs(items: Iterable[Any]) -> list[Job]:
-    return [Job.from_api(item) for item in items if isinstance(item, dict) and item.get("id")]
+def _items(page: dict[str, Any]) -> list[dict[str, Any]]:
+    data = page.get("data")
+    return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
 
 
 def _after(job_id: str | None) -> dict[str, str]:

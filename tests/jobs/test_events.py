@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_finetune.jobs.events import Unseen
+from airflow_provider_finetune.jobs.events import MOST_EVENTS, Event, Unseen
 
 
 def listed(*numbers: int) -> list[dict[str, object]]:
@@ -80,3 +80,18 @@ def test_any_pages_give_every_unseen_event_once_and_in_order(
             break
         at = newest_first.index(page[-1]) + 1
     assert messages(unseen) == [f"e{n}" for n in range(seen, count)]
+
+
+def test_a_server_that_invents_events_for_ever_is_not_asked_for_ever() -> None:
+    unseen = Unseen()
+    pages = 0
+    while unseen.add(listed(*range(pages * 100 + 99, pages * 100 - 1, -1))):
+        pages += 1
+        assert pages <= MOST_EVENTS / 100
+    assert len(unseen.in_order()) == MOST_EVENTS
+
+
+def test_a_key_in_a_message_is_not_shown() -> None:
+    event = Event.from_api({"message": "wandb refused key sk-abcdef1234567890abcd"})
+    assert "abcdef" not in event.message
+    assert event.message.startswith("wandb refused")

@@ -183,3 +183,15 @@ def test_whatever_a_server_says_of_checkpoints_is_plain_json_by_step(payloads: l
     json.dumps(rows, allow_nan=False)
     steps = [row["step"] for row in rows]
     assert steps == sorted(steps)
+
+
+@pytest.mark.parametrize("error", ["rejected sk-abcdef1234567890abcd", {"message": "rejected sk-abcdef1234567890abcd"}])
+def test_a_key_in_the_error_of_a_failed_job_is_not_shown(error: object) -> None:
+    read = Job.from_api({"id": "j", "status": "failed", "error": error}).error
+    assert read is not None
+    assert read.message == "rejected ***"
+
+
+@pytest.mark.parametrize("value", [10**400, float("inf"), float("nan"), "1700000000", [], {}])
+def test_a_time_that_is_none_is_not_read_as_one(value: object) -> None:
+    assert Job.from_api({"id": "j", "created_at": value}).created_at is None

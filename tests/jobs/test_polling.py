@@ -79,6 +79,12 @@ def test_jobs_that_could_not_be_read_before_are_not_the_endpoints_trouble_howeve
     assert back_off.failed(LOST, 100.0, 1.0, one_of_many=True, again=True), "once it is known, all are its trouble"
 
 
+def test_a_lost_answer_that_says_when_to_come_back_is_the_endpoints_trouble_at_once() -> None:
+    back_off = BackOff()
+    assert back_off.failed(Fault(FaultKind.LOST, 503, retry_after=20.0), 100.0, 0.0, one_of_many=True)
+    assert back_off.until == 120.0
+
+
 def test_the_only_job_that_cannot_be_read_again_is_the_endpoints_trouble() -> None:
     assert BackOff().failed(LOST, 0.0, 0.5, one_of_many=False, again=True)
 
@@ -225,8 +231,13 @@ class Endpoint:
 
     def look(self, wanted: list[Watched], *, can_list: bool = True) -> tuple[dict[str, Seen], bool]:
         """Run a round; return what it told about each job, and whether the endpoint can list."""
+        told, hold = self.play(look(wanted, can_list=can_list))
+        return told, can_list and not hold
+
+    def play(self, steps: polling.Round) -> tuple[dict[str, Seen], float]:
+        """Answer a round; return what it told about each job, and for how long the list is not worth asking for."""
         told: dict[str, Seen] = {}
-        steps, answer = look(wanted, can_list=can_list), None
+        answer: object = None
         while True:
             try:
                 step = steps.send(answer)
@@ -366,3 +377,19 @@ def test_every_wanted_job_is_told_with_about_a_request_each_at_most(total: int, 
     assert {one.job_id for one in wanted} <= told.keys()
     assert len(endpoint.asked) <= len(wanted) + len(wanted) // 4 + 1
     assert all(earlier != later for earlier, later in pairwise(endpoint.asked))
+
+
+@pytest.mark.parametrize(("fault", "hold"), [(BUSY, polling.BUSY_LIST_AGAIN), (LOST, polling.LIST_AGAIN)])
+def test_a_list_that_fails_while_single_jobs_can_be_read_is_left_alone_and_all_are_read_one_by_one(
+    fault: Fault, hold: float
+) -> None:
+    endpoint = Endpoint([Job(f"j{n}", "running") for n in range(5)], list_fault=fault)
+    told, held = endpoint.play(look([watched(job.id) for job in endpoint.jobs], in_trouble=True))
+    assert told.keys() == {job.id for job in endpoint.jobs}
+    assert endpoint.pages == 1
+    assert held == hold
+
+
+def test_an_endpoint_in_trouble_is_tried_with_the_job_that_has_waited_longest_of_those_that_could_be_read() -> None:
+    wanted = [Watched("new", 60, due=9.0), Watched("old", 60, due=3.0), Watched("bad", 60, due=1.0, failures=1)]
+    assert next(look(wanted, in_trouble=True)) == Retrieve("old")

@@ -52,6 +52,13 @@ def test_a_success_counts_even_past_the_deadline() -> None:
     assert decide(job("succeeded", fine_tuned_model="ft:x"), now=NOW + 1, end_time=NOW).kind is Kind.SUCCEEDED
 
 
+@pytest.mark.parametrize("finished_at", [int(NOW) - 1, int(NOW) * 1000])
+def test_a_model_name_that_is_late_is_not_waited_for_past_the_deadline(finished_at: int) -> None:
+    decision = decide(job("succeeded", finished_at=finished_at), now=NOW, end_time=NOW)
+    assert decision.kind is Kind.TIMEOUT
+    assert "Clear the task" in decision.reason
+
+
 def test_a_cancelled_job_is_not_worth_a_retry() -> None:
     decision = decide(job("cancelled"), now=NOW, end_time=None)
     assert (decision.kind, decision.retry_helps) == (Kind.FAILED, False)

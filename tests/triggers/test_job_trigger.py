@@ -15,6 +15,7 @@ import pytest
 
 from airflow_provider_finetune.emulator import running
 from airflow_provider_finetune.jobs import polling
+from airflow_provider_finetune.triggers import client as client_module
 from airflow_provider_finetune.triggers import poller
 from airflow_provider_finetune.triggers.client import open_client
 from airflow_provider_finetune.triggers.job import FineTuningJobTrigger
@@ -311,3 +312,28 @@ async def test_a_person_who_kills_the_deferred_task_cancels_the_job_where_the_us
         job = client.fine_tuning.jobs.create(model=MODEL, training_file=training_file)
     await trigger(job.id, cancel_on_kill=cancel_on_kill).on_kill()
     assert (emulator.jobs()[0]["status"] == "cancelled") is cancel_on_kill
+
+
+async def test_tasks_that_are_killed_together_share_a_client_which_is_closed(
+    emulator: Emulator, training_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    async def opening(conn_id: str) -> openai.AsyncOpenAI:
+        opened.append(await open_client(conn_id))
+        return opened[-1]
+
+    monkeypatch.setattr(client_module, "open_client", opening)
+    emulator.set(job_seconds=20)
+    with openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key) as client:
+        jobs = [client.fine_tuning.jobs.create(model=MODEL, training_file=training_file).id for _ in range(5)]
+    emulator.fault("status", "POST", f"/fine_tuning/jobs/{jobs[2]}/cancel", status=503)
+    await asyncio.gather(*(trigger(job, cancel_on_kill=True).on_kill() for job in jobs))
+    assert [job["status"] for job in emulator.jobs()] == ["cancelled"] * 5
+    assert [client.is_closed() for client in opened] == [True]
+
+
+async def test_a_killed_task_whose_connection_is_gone_says_so_and_leaves_nothing_behind() -> None:
+    with pytest.raises(Exception, match="nowhere"):
+        await trigger("ftjob-1", conn_id="nowhere", cancel_on_kill=True).on_kill()
+    assert not client_module._loans[asyncio.get_running_loop()]

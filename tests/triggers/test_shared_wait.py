@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -146,16 +150,66 @@ def test_jobs_that_cannot_be_read_hold_up_no_other(emulator: Emulator, training_
     for job in bad:
         emulator.fault("status", "GET", f"/fine_tuning/jobs/{job}", status=500, times=None)
     looks: list[int] = []
+    so_far: list[str] = []
 
     def meanwhile() -> None:
         looks.append(len(emulator.requests("GET", f"/fine_tuning/jobs/{good}")))
+        so_far.extend(messages)
         emulator.show(good)
 
     found = together(*[trigger(job, seconds=16) for job in bad], trigger(good), meanwhile=meanwhile, after=10)
     assert [event["event"] for event in found] == ["timeout", "timeout", "timeout", "ended"]
     assert looks[0] > 1
-    assert sum("Waiting through it" in message for message in messages) == 4
-    assert sum("answers again" in message for message in messages) == 4
+    assert sum("Waiting through it" in message for message in so_far) == 4
+    assert sum("answers again" in message for message in so_far) == 4
+
+
+def test_a_list_that_is_always_busy_keeps_no_job_from_being_read(
+    emulator: Emulator, training_file: str, messages: list[str]
+) -> None:
+    jobs = finished_jobs(emulator, training_file, 6)
+    emulator.fault("status", "GET", "/fine_tuning/jobs", status=429, times=None)
+    found = together(*map(trigger, jobs), meanwhile=lambda: [emulator.show(job) for job in jobs], after=5)
+    assert {event["event"] for event in found} == {"ended"}
+    assert sum("Waiting through it" in message for message in messages) == 6
+    assert len(emulator.requests("GET", "/fine_tuning/jobs")) == 2
+
+
+def test_an_endpoint_without_credit_can_still_be_waited_on(emulator: Emulator, training_file: str) -> None:
+    (job,) = finished_jobs(emulator, training_file, 1)
+    emulator.fault("status", "GET", "/fine_tuning/**", status=429, code="insufficient_quota", times=2)
+    (event,) = together(trigger(job), meanwhile=lambda: emulator.show(job))
+    assert event["event"] == "ended"
+
+
+class Gibberish(BaseHTTPRequestHandler):
+    """An endpoint that answers with bytes that are no text, but for one job."""
+
+    def do_GET(self) -> None:
+        good = {"id": "good", "status": "succeeded", "fine_tuned_model": "m"}
+        body = json.dumps(good).encode() if self.path.endswith("/good") else b"\xff"
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_answers_that_are_no_text_are_those_requests_trouble_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gibberish) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            connection = {"conn_type": "openai", "password": "key", "host": f"http://127.0.0.1:{server.server_port}"}
+            monkeypatch.setenv("AIRFLOW_CONN_OPENAI_DEFAULT", json.dumps(connection))
+            found = together(trigger("bad", seconds=8), trigger("good"))
+        finally:
+            server.shutdown()
+            serving.join()
+    assert [event["event"] for event in found] == ["timeout", "ended"]
 
 
 def test_the_waits_last_through_an_outage_that_is_noted_when_it_begins_and_when_it_ends(
@@ -260,6 +314,23 @@ def test_one_client_serves_all_waits_and_is_closed_with_the_last(
     jobs = finished_jobs(emulator, training_file, 5)
     together(*map(trigger, jobs), meanwhile=lambda: [emulator.show(job) for job in jobs])
     assert [client.is_closed() for client in opened] == [True]
+
+
+def test_the_budget_is_the_connections_however_many_waits_follow_each_other(
+    emulator: Emulator, training_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poller, "requests_per_minute", lambda: 30)
+    (job,) = finished_jobs(emulator, training_file, 1)
+    before = len(emulator.requests())
+
+    async def one_after_the_other() -> None:
+        for _ in range(20):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await fired(trigger(job, poll_interval=0.05))
+
+    asyncio.run(one_after_the_other())
+    assert len(emulator.requests()) - before <= 5, "a tenth of a minute has a tenth of the budget"
 
 
 class XCom:
