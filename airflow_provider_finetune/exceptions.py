@@ -44,8 +44,8 @@ class FineTuningJobTimeout(FineTuningError):
     """The wait ended before the job did. The job was not cancelled."""
 
 
-class InvalidRequest(FineTuningError, AirflowFailException):
-    """An argument is bad; nothing was sent."""
+class InvalidRequest(FineTuningError, AirflowFailException, ValueError):
+    """An argument is bad; nothing was sent. A ``ValueError`` too, for it may be raised while a DAG is parsed."""
 
 
 class RequestRefused(FineTuningError, AirflowFailException):

@@ -13,7 +13,6 @@ from airflow_provider_finetune.exceptions import (
     EndpointUnreachable,
     FineTuningJobFailed,
     FineTuningJobFailedForGood,
-    InvalidRequest,
     RequestRefused,
 )
 from airflow_provider_finetune.jobs.status import Decision, Kind, OnPaused
@@ -97,9 +96,10 @@ class JobWaiting:
                     self.log.warning("%s Waiting through it.", error)
                     if watch.end_time is not None:  # the job is over; only its checkpoints are still to be had
                         watch.end_time = max(watch.end_time, time.time() + 2 * self.poll_interval)
-            if self.deferrable:
+            is_new = job is None and time.time() < watch.known_by
+            if self.deferrable and not is_new:
                 self.hand_over(watch)
-            time.sleep(self.poll_interval)
+            time.sleep(min(1.0, self.poll_interval) if is_new else self.poll_interval)
 
     def hand_over(self, watch: JobWatch) -> None:
         """Defer to the triggerer, freeing the worker."""
@@ -171,16 +171,3 @@ class JobWaiting:
         at_openai = urlsplit(str(self.hook.conn.base_url)).hostname == "api.openai.com"
         link = f"https://platform.openai.com/finetune/{job_id}" if at_openai else ""
         context["ti"].xcom_push(key=LINK_KEY, value=link)
-
-
-def required_id(name: str, value: object) -> str:
-    """Return an id that a template or an XCom reference gave.
-
-    :raises InvalidRequest: it gave none.
-    """
-    if not isinstance(value, str) or value.strip() in ("", "None"):
-        raise InvalidRequest(
-            f"{name} is {value!r}: the template or XCom reference gave no id. Check that the task it refers to ran, "
-            "succeeded, and pushes one."
-        )
-    return value.strip()

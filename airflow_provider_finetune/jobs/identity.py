@@ -63,6 +63,8 @@ def check_user_metadata(of_user: Mapping[str, str] | None) -> None:
     :raises ValueError: it does not, with the count.
     """
     of_user = of_user or {}
+    if not isinstance(of_user, dict):
+        raise ValueError(f"metadata: expected pairs of text, found {type(of_user).__name__}")
     if taken := sorted(set(OWN_KEYS) & of_user.keys()):
         raise ValueError(
             f"metadata: the key {taken[0]!r} is used by the provider to find the job again; name yours otherwise"

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from airflow_provider_finetune.jobs.identity import check_user_metadata
 
@@ -76,9 +76,11 @@ _METHODS: dict[str, type[_Open]] = {
     "reinforcement": ReinforcementMethod,
 }
 
-Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+# Airflow makes a number of the suffix "2024" where it renders templates as native objects.
+_TextAgain = BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)
+Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64), _TextAgain]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512), _TextAgain]
 NonEmpty = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
@@ -226,22 +228,24 @@ def explain(error: ValidationError, inside: tuple[str, ...] = ()) -> str:
 def _path(location: tuple[str | int, ...]) -> list[str]:
     """Drop pydantic's name for the branch of a union, which means nothing to the reader."""
     path = [str(part) for part in location]
-    if path and (path[-1] in ("int", "float") or path[-1].startswith(("literal[", "constrained-", "[key]"))):
+    if path and (
+        path[-1] in ("int", "float") or path[-1].startswith(("literal[", "constrained-", "function-", "[key]"))
+    ):
         path.pop()
     return path
 
 
-def with_grader_unrendered(method: Any) -> Any:
-    """Keep Airflow from rendering a grader, whose ``{{sample.output_text}}`` is the API's own template."""
+def without_grader(method: Any) -> tuple[Any, Any]:
+    """Return the method without its grader, and the grader; None where there is none."""
     part = method.get("reinforcement") if isinstance(method, Mapping) else None
-    if not isinstance(part, Mapping) or not isinstance(part.get("grader"), Mapping):
+    if not isinstance(part, Mapping) or "grader" not in part:
+        return method, None
+    rest = {name: value for name, value in part.items() if name != "grader"}
+    return {**method, "reinforcement": rest}, part["grader"]
+
+
+def with_grader(method: Any, grader: Any) -> Any:
+    """Return the method with its grader again."""
+    if grader is None or not isinstance(method, Mapping):
         return method
-    return {**method, "reinforcement": {**part, "grader": _unrendered(part["grader"])}}
-
-
-def _unrendered(value: Any) -> Any:
-    if isinstance(value, str):
-        return f"{{% raw %}}{value}{{% endraw %}}" if "{" in value else value
-    if isinstance(value, Mapping):
-        return {name: _unrendered(inner) for name, inner in value.items()}
-    return [_unrendered(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+    return {**method, "reinforcement": {**(method.get("reinforcement") or {}), "grader": grader}}

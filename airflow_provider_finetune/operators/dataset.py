@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import tempfile
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_finetune.arguments import choice, number, required, seconds
 from airflow_provider_finetune.exceptions import DatasetError, InvalidRequest
 from airflow_provider_finetune.jobs.request import is_templated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -85,21 +86,27 @@ class ValidateDatasetOperator(BaseOperator):
         self.tokens = tokens
         self.listed = listed
         self.storage_conn_id = storage_conn_id
-        self._numbers()
-        _check_choice("method", method, _METHODS)
-        _check_choice("tokens", tokens, ("auto", "tiktoken", "estimate"))
+        choice("tokens", tokens, ("auto", "tiktoken", "estimate"))
+        if not is_templated(method):
+            choice("method", method, _METHODS)
+        self._numbers(rendered=False)
         if max_cost is not None and (n_epochs is None or price_per_million_tokens is None):
-            raise ValueError("max_cost is given without n_epochs and price_per_million_tokens; the cost is not known")
+            raise InvalidRequest("max_cost is given without n_epochs and price_per_million_tokens: the cost is unknown")
+        self._limited = max_cost is not None, max_warnings is not None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check the dataset; return the report as JSON."""
-        with _as_invalid_request():
-            numbers = self._numbers()
-            _check_choice("method", self.method, _METHODS)
-        training = self._checked(self.path)
+        choice("method", self.method, _METHODS)
+        numbers = self._numbers(rendered=True)
+        ceiling, most = numbers["max_cost"], numbers["max_warnings"]
+        if self._limited != (ceiling is not None, most is not None):
+            raise InvalidRequest("max_cost or max_warnings rendered to nothing, and would limit nothing")
+        if ceiling is not None and None in (numbers["n_epochs"], numbers["price_per_million_tokens"]):
+            raise InvalidRequest("n_epochs or price_per_million_tokens rendered to nothing: max_cost cannot be checked")
+        training = self._checked(required("path", self.path))
         validation = None
         if self.validation_path:
-            validation = self._checked(self.validation_path, is_validation=True)
+            validation = self._checked(required("validation_path", self.validation_path), is_validation=True)
         report = training.finish(
             validation,
             n_epochs=cast("int | None", numbers["n_epochs"]),
@@ -107,13 +114,12 @@ class ValidateDatasetOperator(BaseOperator):
         )
         _print(self, report)
         _refuse_bad(report)
-        cost, ceiling = report.cost.total, numbers["max_cost"]
+        cost = report.cost.total
         if ceiling is not None and cost is not None and cost > ceiling:
             raise DatasetError(
                 f"{self.path}: training for {report.cost.n_epochs} epochs costs {cost:,.2f}; expected at most max_cost "
                 f"{ceiling:,.2f}. Use fewer epochs or examples, or raise max_cost."
             )
-        most = numbers["max_warnings"]
         if most is not None and report.warnings.total > most:
             raise DatasetError(
                 f"{self.path}: {report.warnings.total} warnings; expected at most max_warnings {most:.0f}. The first: "
@@ -137,13 +143,18 @@ class ValidateDatasetOperator(BaseOperator):
                 checker.feed(chunk)
         return checker
 
-    def _numbers(self) -> dict[str, float | None]:
-        """Return the numbers that are known; those still to be rendered are checked but for being there."""
+    def _numbers(self, *, rendered: bool) -> dict[str, float | None]:
+        """Return the numbers that are known: while the DAG is parsed, some are still templates."""
+        limits: dict[str, dict[str, Any]] = {
+            "n_epochs": {"least": 1, "most": 50, "whole": True},
+            "price_per_million_tokens": {},
+            "max_cost": {},
+            "max_warnings": {"whole": True},
+        }
+        given = {name: getattr(self, name) for name in limits}
         return {
-            "n_epochs": _number("n_epochs", self.n_epochs, least=1, most=50, whole=True),
-            "price_per_million_tokens": _number("price_per_million_tokens", self.price_per_million_tokens),
-            "max_cost": _number("max_cost", self.max_cost),
-            "max_warnings": _number("max_warnings", self.max_warnings, whole=True),
+            name: number(name, value, **limits[name]) if rendered or not is_templated(value) else None
+            for name, value in given.items()
         }
 
 
@@ -180,8 +191,8 @@ class UploadDatasetOperator(BaseOperator):
         min_examples: int = 10,
         purpose: str = "fine-tune",
         expires_after: int | str | None = None,
-        poll_interval: float = 2,
-        timeout: float = 60 * 60,
+        poll_interval: float | timedelta = 2,
+        timeout: float | timedelta = 60 * 60,
         storage_conn_id: str | None = None,
         conn_id: str = "openai_default",
         **kwargs: Any,
@@ -193,25 +204,27 @@ class UploadDatasetOperator(BaseOperator):
         self.min_examples = min_examples
         self.purpose = purpose
         self.expires_after = expires_after
-        self.poll_interval = poll_interval
-        self.timeout = timeout
+        self.poll_interval = seconds("poll_interval", poll_interval)
+        self.timeout = seconds("timeout", timeout)
         self.storage_conn_id = storage_conn_id
         self.conn_id = conn_id
-        self._seconds_kept()
-        _check_choice("method", method, _METHODS)
+        if not is_templated(expires_after):
+            self._seconds_kept()
+        if not is_templated(method):
+            choice("method", method, _METHODS)
 
     def execute(self, context: Context) -> str:
         """Check, upload and wait; return the id of the file."""
-        with _as_invalid_request():
-            seconds_kept = self._seconds_kept()
-            _check_choice("method", self.method, _METHODS)
+        choice("method", self.method, _METHODS)
+        seconds_kept = self._seconds_kept()
+        path = required("path", self.path)
         from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
         from airflow_provider_finetune.hooks.upload import DatasetUpload
 
         with ExitStack() as stack:
             return DatasetUpload(
                 FineTuningHook(conn_id=self.conn_id),
-                self._read(stack, context),
+                self._read(path, stack, context),
                 purpose=self.purpose,
                 seconds_kept=seconds_kept,
                 poll_interval=self.poll_interval,
@@ -219,15 +232,15 @@ class UploadDatasetOperator(BaseOperator):
                 log=cast("Any", self.log),
             ).settled()
 
-    def _read(self, stack: ExitStack, context: Context) -> Source:
+    def _read(self, path: str, stack: ExitStack, context: Context) -> Source:
         """Read the source once, and check what it holds."""
         from airflow_provider_finetune.datasets.lines import Limits
         from airflow_provider_finetune.datasets.stored import Content
         from airflow_provider_finetune.datasets.validation import DatasetChecker
         from airflow_provider_finetune.hooks.upload import MOST_BYTES, Source, stamp_of
 
-        file = opened = stack.enter_context(_opened(self.path, self.storage_conn_id))
-        is_remote = "://" in self.path
+        file = opened = stack.enter_context(_opened(path, self.storage_conn_id))
+        is_remote = "://" in path
         if is_remote:
             spool = tempfile.TemporaryFile(prefix="dataset-", buffering=0)  # noqa: SIM115
             file = cast("BinaryIO", stack.enter_context(spool))
@@ -235,7 +248,7 @@ class UploadDatasetOperator(BaseOperator):
         checker = None
         if self.validate:
             limits = Limits(min_examples=self.min_examples)
-            checker = DatasetChecker(self.path, cast("Any", self.method), tokens="estimate", limits=limits)
+            checker = DatasetChecker(path, cast("Any", self.method), tokens="estimate", limits=limits)
         sha256, size = hashlib.sha256(), 0
         while chunk := opened.read(MB):
             size += len(chunk)
@@ -246,7 +259,7 @@ class UploadDatasetOperator(BaseOperator):
             if is_remote:
                 file.write(chunk)
         if size > MOST_BYTES:
-            raise DatasetError(f"{self.path}: {size:,} bytes; expected at most {MOST_BYTES:,}")
+            raise DatasetError(f"{path}: {size:,} bytes; expected at most {MOST_BYTES:,}")
         content = Content(checker.sha256 if checker else sha256.hexdigest(), size)
         context["ti"].xcom_push(key="sha256", value=content.sha256)
         if checker is not None:
@@ -254,11 +267,11 @@ class UploadDatasetOperator(BaseOperator):
             context["ti"].xcom_push(key="report", value=report.as_json())
             _print(self, report)
             _refuse_bad(report)
-        return Source(self.path, file, content, stamp)
+        return Source(path, file, content, stamp)
 
     def _seconds_kept(self) -> int | None:
-        seconds = _number("expires_after", self.expires_after, least=3600, most=2_592_000, whole=True)
-        return None if seconds is None else int(seconds)
+        kept = number("expires_after", self.expires_after, least=3600, most=2_592_000, whole=True)
+        return None if kept is None else int(kept)
 
 
 @contextmanager
@@ -288,36 +301,3 @@ def _refuse_bad(report: DatasetReport) -> None:
     first = report.errors.listed[0] if report.errors.listed else ", ".join(report.errors.by_kind)
     hint = f" Every example fits method {' or '.join(report.fits)}." if report.fits else ""
     raise DatasetError(f"{first}. {report.errors.total:,} errors in all, listed in the log and the report.{hint}")
-
-
-def _number(
-    name: str, value: float | str | None, *, least: float = 0, most: float = math.inf, whole: bool = False
-) -> float | None:
-    """Return a number that is known, None for one that is not there or still a template."""
-    if value is None or value in ("", "None") or is_templated(value):
-        return None
-    kind: Callable[[Any], float] = int if whole else float
-    try:
-        number = kind(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, bool) or not least <= number <= most or (whole and number != float(value)):
-        expected = f"a{' whole' if whole else ''} number of at least {least}" + (
-            f", at most {most}" if most < math.inf else ""
-        )
-        raise ValueError(f"{name} is {value!r}; expected {expected}")
-    return number
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if not is_templated(value) and value not in choices:
-        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
-
-
-@contextmanager
-def _as_invalid_request() -> Iterator[None]:
-    """Turn what is wrong with a rendered argument into a failure without retries."""
-    try:
-        yield
-    except ValueError as error:
-        raise InvalidRequest(str(error)) from None

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 from pydantic import BaseModel
 
+from airflow_provider_finetune.arguments import as_invalid_request, choice, required, seconds
 from airflow_provider_finetune.exceptions import (
     EndpointUnreachable,
     FineTuningError,
     FineTuningJobTimeout,
-    InvalidRequest,
     RequestRefused,
 )
 from airflow_provider_finetune.jobs.goal import Goal, Step, next_step, worth_waking
@@ -25,11 +25,12 @@ from airflow_provider_finetune.jobs.request import (
     check_literals,
     check_request,
     method_body,
-    with_grader_unrendered,
+    with_grader,
+    without_grader,
 )
 from airflow_provider_finetune.jobs.status import Kind
 from airflow_provider_finetune.links import FineTuningJobLink
-from airflow_provider_finetune.waiting import JobWaiting, NotYet, required_id
+from airflow_provider_finetune.waiting import JobWaiting, NotYet
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -75,12 +76,13 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         the task (``"new"``; retries still go on with theirs).
     :param wait_for_completion: wait for the job as the sensor does.
     :param deferrable: wait in the triggerer, without holding a worker.
-    :param poll_interval: seconds between two looks at the job.
-    :param timeout: seconds to wait for the job, 24 hours by default; then the task fails and the job goes on.
+    :param poll_interval: seconds, or a timedelta, between two looks at the job.
+    :param timeout: seconds, or a timedelta, to wait for the job, 24 hours by default; then the task fails and the job
+        goes on.
     :param cancel_on_kill: cancel the job when a person kills the task (while deferred: Airflow 3.3 and later).
     :param list_lag: seconds within which a created job shows in the endpoint's job list. A retry waits this long.
     :param conn_id: the Airflow connection, of type ``openai`` (templated).
-    :raises InvalidRequest: an argument is bad. Literal ones are refused when the DAG is parsed, with ``ValueError``.
+    :raises InvalidRequest: an argument is bad. Literal ones are refused when the DAG is parsed.
     :raises RequestRefused: the endpoint refused, and would again.
     :raises FineTuningError: see :mod:`airflow_provider_finetune.exceptions`.
     """
@@ -116,10 +118,10 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         if_exists: IfExists = "reuse",
         wait_for_completion: bool = False,
         deferrable: bool = True,
-        poll_interval: float = 60,
-        timeout: float = 24 * 60 * 60,
+        poll_interval: float | timedelta = 60,
+        timeout: float | timedelta = 24 * 60 * 60,
         cancel_on_kill: bool = True,
-        list_lag: float = 10,
+        list_lag: float | timedelta = 10,
         conn_id: str = "openai_default",
         **kwargs: Any,
     ) -> None:
@@ -133,18 +135,19 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         self.metadata = metadata
         self.integrations = integrations
         self.extra_body = extra_body
-        if if_exists not in ("reuse", "fail", "new"):
-            raise ValueError(f'if_exists is {if_exists!r}; expected "reuse", "fail" or "new"')
+        choice("if_exists", if_exists, ("reuse", "fail", "new"))
         self.if_exists = if_exists
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poll_interval = poll_interval
-        self.timeout = timeout
+        self.poll_interval = seconds("poll_interval", poll_interval)
+        self.timeout = seconds("timeout", timeout)
         self.cancel_on_kill = cancel_on_kill
-        self.list_lag = list_lag
+        self.list_lag = seconds("list_lag", list_lag)
         self.conn_id = conn_id
-        check_literals({name: getattr(self, name) for name in JobRequest.model_fields})
-        self.method = with_grader_unrendered(self.method)
+        with as_invalid_request():
+            check_literals({name: getattr(self, name) for name in JobRequest.model_fields})
+        # A grader's {{sample.output_text}} is the API's own template, which Airflow must not render.
+        self.method, self._grader = without_grader(self.method)
         self._submission: JobSubmission | None = None
         self._ti: Any = None
         self._job_id: str | None = None
@@ -173,16 +176,18 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
             self.log.info("Created fine-tuning job %s of %s", submitted.job.id, request.model)
         if not self.wait_for_completion:
             return submitted.job.id
-        return self.wait(context, self.watch(submitted.job.id, time.time() + self.timeout))
+        watch = self.watch(submitted.job.id, time.time() + self.timeout)
+        if submitted.created:
+            watch.known_by = time.time() + self.list_lag
+        return self.wait(context, watch)
 
     def _request(self) -> JobRequest:
         for name in ("model", "training_file"):
-            required_id(name, getattr(self, name))
-        try:
+            required(name, getattr(self, name))
+        fields = {name: getattr(self, name) for name in JobRequest.model_fields}
+        with as_invalid_request("The request for a fine-tuning job is not valid:\n"):
             check_user_metadata(self.metadata)
-            return check_request({name: getattr(self, name) for name in JobRequest.model_fields})
-        except ValueError as error:
-            raise InvalidRequest(f"The request for a fine-tuning job is not valid:\n{error}") from None
+            return check_request({**fields, "method": with_grader(self.method, self._grader)})
 
     def _prepare(self, context: Context, request: JobRequest, started: float) -> JobSubmission:
         from airflow_provider_finetune.hooks.submission import JobSubmission
@@ -307,20 +312,20 @@ class _JobGoalOperator(JobWaiting, BaseOperator):
         job_id: str,
         conn_id: str = "openai_default",
         deferrable: bool = True,
-        poll_interval: float = 10,
-        timeout: float = 60 * 60,
+        poll_interval: float | timedelta = 10,
+        timeout: float | timedelta = 60 * 60,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
         self.conn_id = conn_id
         self.deferrable = deferrable
-        self.poll_interval = poll_interval
-        self.timeout = timeout
+        self.poll_interval = seconds("poll_interval", poll_interval)
+        self.timeout = seconds("timeout", timeout)
 
     def execute(self, context: Context) -> Any:
         """Ask for the state and wait until the job is in it; return the job id."""
-        job_id = required_id("job_id", self.job_id)
+        job_id = required("job_id", self.job_id)
         with self.client_closed():
             self.push_link(context, job_id)
             return self.wait(context, self.watch(job_id, time.time() + self.timeout, until=self.awaited()))
@@ -358,8 +363,7 @@ class _JobGoalOperator(JobWaiting, BaseOperator):
         except EndpointUnreachable as error:
             self.log.warning("%s Looking what came of it.", error)
         now, _ = watch.look()
-        if now is None:
-            raise NotYet(f"Not in contact with the endpoint of fine-tuning job {job.id}.")
+        now = now or job
         if refused is not None and next_step(self.goal, now.status) is Step.ASK:
             raise refused
         return now

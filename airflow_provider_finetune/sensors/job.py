@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
@@ -11,10 +11,11 @@ from airflow.providers.common.compat.sdk import (
     BaseSensorOperator,
 )
 
+from airflow_provider_finetune.arguments import choice, required
 from airflow_provider_finetune.exceptions import EndpointUnreachable, FineTuningError
 from airflow_provider_finetune.jobs.status import Kind, OnPaused
 from airflow_provider_finetune.links import FineTuningJobLink
-from airflow_provider_finetune.waiting import JobWaiting, required_id
+from airflow_provider_finetune.waiting import JobWaiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,13 +71,16 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
         self.job_id = job_id
         self.deferrable = deferrable
         self.poll_interval = float(self.poke_interval)
+        if isinstance(on_paused, str) and "{" not in on_paused:
+            choice("on_paused", on_paused, get_args(OnPaused))
         self.on_paused = on_paused
         self.conn_id = conn_id
         self._watch: JobWatch | None = None
 
     def execute(self, context: Context) -> Any:
         """Wait for the job; return its outcome."""
-        job_id = required_id("job_id", self.job_id)
+        job_id = required("job_id", self.job_id)
+        choice("on_paused", self.on_paused, get_args(OnPaused))
         with self.client_closed():
             self.push_link(context, job_id)
             if self.deferrable:
@@ -89,7 +93,7 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
         """Look once."""
         from airflow.providers.common.compat.sdk import PokeReturnValue
 
-        watch = self._watch or self.watch(required_id("job_id", self.job_id), None)
+        watch = self._watch or self.watch(required("job_id", self.job_id), None)
         job, decision = watch.look()
         self._keep_cursor(context, watch)
         if decision.kind is Kind.RESUME:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from openai.types.fine_tuning import FineTuningJob
 
 from airflow_provider_finetune.exceptions import (
     FineTuningJobFailed,
@@ -17,6 +18,7 @@ from airflow_provider_finetune.exceptions import (
     RequestRefused,
     SubmissionUnsettled,
 )
+from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 from airflow_provider_finetune.jobs.request import SupervisedHyperparameters, SupervisedMethod
 from airflow_provider_finetune.operators.job import CreateFineTuningJobOperator
 
@@ -53,7 +55,7 @@ def create(dag: DAG, file: str, /, **arguments: Any) -> CreateFineTuningJobOpera
         ({"suffix": "x" * 65}, "suffix"),
         ({"seed": -1}, "seed"),
         ({"metadata": {f"key{n}": "v" for n in range(12)}}, "leave out 1"),
-        ({"if_exists": "recreate"}, 'if_exists is .recreate.; expected "reuse", "fail" or "new"'),
+        ({"if_exists": "recreate"}, "if_exists is .recreate.; expected one of reuse, fail, new"),
     ],
 )
 def test_a_bad_literal_fails_when_the_dag_is_parsed(dag: DAG, arguments: dict[str, Any], said: str) -> None:
@@ -70,7 +72,7 @@ def test_a_bad_literal_fails_when_the_dag_is_parsed(dag: DAG, arguments: dict[st
         ({"seed": "{{ 'lucky' }}"}, "seed: .*'lucky'"),
         ({"suffix": "{{ 'x' * 65 }}"}, "suffix: .*64"),
         ({"metadata": {"run": "{{ 'v' * 513 }}"}}, "metadata.run: .*512"),
-        ({"training_file": "{{ None }}"}, "training_file is 'None': the template or XCom reference gave no id"),
+        ({"training_file": "{{ None }}"}, "training_file is 'None': the template or XCom reference gave nothing"),
         ({"training_file": "{{ ti.xcom_pull(task_ids='nobody') or '' }}"}, "training_file is ''"),
         ({"model": "{{ '' }}"}, "model is ''"),
         (
@@ -320,6 +322,65 @@ def test_a_graders_own_braces_reach_the_server_unrendered(
     (job,) = emulator.jobs()
     assert job["method"]["reinforcement"]["grader"] == grader
     assert job["method"]["reinforcement"]["hyperparameters"]["n_epochs"] == 1
+
+
+def test_rendering_as_native_objects_changes_neither_texts_nor_the_grader(
+    dag: DAG, run_dag: RunDag, emulator: Emulator, uploaded: Callable[[bytes], str]
+) -> None:
+    row = {"messages": [{"role": "user", "content": "2 + 2"}], "answer": "4"}
+    file = uploaded("".join(json.dumps(row | {"answer": str(n)}) + "\n" for n in range(12)).encode())
+    dag.render_template_as_native_obj = True
+    grader = {
+        "type": "string_check",
+        "name": "42",
+        "input": "{{sample.output_text}}",
+        "reference": '{"a": 1}',
+        "operation": "eq",
+    }
+    method = {"type": "reinforcement", "reinforcement": {"grader": grader}}
+    create(
+        dag,
+        file,
+        model="o4-mini-2025-04-16",
+        validation_file=file,
+        method=method,
+        suffix="2024",
+        metadata={"version": "3"},
+    )
+    assert run_dag(dag).states == {"create": "success"}
+    (request,) = emulator.requests(*CREATE)
+    assert request["status"] == 200
+    (job,) = emulator.jobs()
+    assert job["method"]["reinforcement"]["grader"] == grader
+    assert job["metadata"]["version"] == "3"
+
+
+@WAITS
+def test_a_job_that_the_endpoint_does_not_know_yet_when_it_has_just_created_it_is_waited_for(
+    dag: DAG, run_dag: RunDag, emulator: Emulator, training_file: str, deferrable: bool
+) -> None:
+    emulator.fault("status", "GET", "/fine_tuning/jobs/*", status=404)
+    create(dag, training_file, wait_for_completion=True, deferrable=deferrable, list_lag=5)
+    assert run_dag(dag).states == {"create": "success"}
+    assert len(emulator.jobs()) == 1
+
+
+def test_an_answer_that_shows_no_job_is_no_job_and_the_real_one_is_found(
+    dag: DAG, run_dag: RunDag, emulator: Emulator, training_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = FineTuningHook.create_job
+
+    def create_job(self: FineTuningHook, **request: Any) -> Any:
+        really(self, **request)
+        return FineTuningJob.construct(ok=True)
+
+    monkeypatch.setattr(FineTuningHook, "create_job", create_job)
+    create(dag, training_file)
+    result = run_dag(dag)
+    assert result.states == {"create": "success"}
+    (job,) = emulator.jobs()
+    assert job["status"] != "cancelled"
+    assert result.xcom("create", "job_id") == job["id"]
 
 
 def test_without_waiting_the_job_id_is_returned_and_pushed_and_nothing_else(

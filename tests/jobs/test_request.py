@@ -79,7 +79,7 @@ def reinforcement(**hyperparameters: object) -> dict[str, object]:
         ({"seed": "lucky"}, "seed", "'lucky'", "valid integer"),
         ({"metadata": {"k" * 65: "v"}}, "metadata.k", "'kkk", "at most 64 characters"),
         ({"metadata": {"key": "v" * 513}}, "metadata.key", "'vvv", "at most 512 characters"),
-        ({"metadata": {"key": 3}}, "metadata.key", "3", "valid string"),
+        ({"metadata": {"key": True}}, "metadata.key", "True", "valid string"),
         ({"model": " "}, "model", "' '", "at least 1 character"),
         ({"training_file": 5}, "training_file", "5", "valid string"),
         ({"integrations": [3]}, "integrations.0", "3", "valid dictionary"),

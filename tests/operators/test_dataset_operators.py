@@ -6,9 +6,11 @@ import hashlib
 import json
 import logging
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import openai
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -117,6 +119,26 @@ def test_a_cost_above_the_ceiling_fails_without_retries(train: str) -> None:
         validate(path=train, n_epochs=4, price_per_million_tokens=25, max_cost=cost)
 
 
+@pytest.mark.parametrize("ceiling", [Decimal(1), np.int64(1), "1"])
+def test_a_ceiling_counts_whatever_kind_of_number_a_template_made_of_it(train: str, ceiling: Any) -> None:
+    operator = ValidateDatasetOperator(
+        task_id="validate", path=train, n_epochs=50, price_per_million_tokens=1e6, max_cost="{{ params.most }}"
+    )
+    operator.max_cost = ceiling
+    with pytest.raises(DatasetError, match="max_cost"):
+        operator.execute({})
+
+
+@pytest.mark.parametrize("name", ["n_epochs", "price_per_million_tokens", "max_cost", "max_warnings"])
+@pytest.mark.parametrize("nothing", [None, "None", ""])
+def test_a_limit_that_renders_to_nothing_is_an_error_not_no_limit(train: str, name: str, nothing: str | None) -> None:
+    arguments = {"n_epochs": 3, "price_per_million_tokens": 1, "max_cost": 1, "max_warnings": 1}
+    operator = ValidateDatasetOperator(task_id="validate", path=train, **{**arguments, name: "{{ params.most }}"})
+    setattr(operator, name, nothing)
+    with pytest.raises(InvalidRequest, match="rendered to nothing"):
+        operator.execute({})
+
+
 def test_more_warnings_than_allowed_fail(tmp_path: Path) -> None:
     path = write(tmp_path / "train.jsonl", rows(20) + rows(2))
     assert validate(path=path, max_warnings=2)["warnings"]["by_kind"] == {"duplicate": 2}
@@ -201,6 +223,27 @@ def test_the_same_content_is_uploaded_once_whatever_it_is_called(
     assert len(emulator.requests("POST", "/files")) == 1
     third, _ = upload(path=write(tmp_path / "other.jsonl", rows(21)))
     assert third != first
+
+
+def test_a_path_may_be_a_path(train: str, client: openai.OpenAI) -> None:
+    file_id, _ = upload(path=Path(train))
+    assert validate(path=Path(train))["ok"]
+    assert client.files.retrieve(file_id).bytes == os.path.getsize(train)
+
+
+def test_a_path_that_renders_to_nothing_ends_without_a_retry(train: str) -> None:
+    for path in (None, "", "None"):
+        with pytest.raises(InvalidRequest, match="path is"):
+            upload(path=path)
+        with pytest.raises(InvalidRequest, match="path is"):
+            validate(path=path)
+
+
+def test_a_file_of_another_purpose_is_not_reused(train: str, client: openai.OpenAI) -> None:
+    first, _ = upload(path=train, purpose="batch")
+    second, _ = upload(path=train)
+    assert first != second
+    assert FineTuningHook().list_files()[0].id == second
 
 
 def test_a_bad_dataset_is_not_uploaded(tmp_path: Path, emulator: Emulator) -> None:

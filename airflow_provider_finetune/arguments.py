@@ -1,0 +1,79 @@
+"""Checking what operators are given: when the DAG is parsed what is literal, before anything is sent what is not."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_finetune.exceptions import InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+
+def required(name: str, value: object) -> str:
+    """Return an id, or a path, that a template or an XCom reference gave.
+
+    :raises InvalidRequest: it gave none.
+    """
+    if isinstance(value, os.PathLike):
+        value = str(value)
+    if not isinstance(value, str) or value.strip() in ("", "None"):
+        raise InvalidRequest(
+            f"{name} is {value!r}: the template or XCom reference gave nothing. Check that the task it refers to ran, "
+            "succeeded, and pushes one."
+        )
+    return value.strip()
+
+
+def seconds(name: str, value: float | timedelta) -> float:
+    """Return a duration in seconds.
+
+    :raises InvalidRequest: it is none.
+    """
+    given = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given < math.inf:
+        raise InvalidRequest(f"{name} is {value!r}; expected seconds, or a timedelta, of at least 0")
+    return float(given)
+
+
+def number(name: str, value: Any, *, least: float = 0, most: float = math.inf, whole: bool = False) -> float | None:
+    """Return a number, whatever kind of number or text it came as; None when a template gave nothing.
+
+    :raises InvalidRequest: it is no number, or out of bounds.
+    """
+    if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
+        return None
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if isinstance(value, bool) or not least <= found <= most or (whole and found != int(found)):
+        kind = "a whole number" if whole else "a number"
+        limit = f", at most {most}" if most < math.inf else ""
+        raise InvalidRequest(f"{name} is {value!r}; expected {kind} of at least {least}{limit}")
+    return int(found) if whole else found
+
+
+def choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Check that a word is one of those that mean something.
+
+    :raises InvalidRequest: it is not.
+    """
+    if value not in choices:
+        raise InvalidRequest(f"{name} is {value!r}; expected one of {', '.join(choices)}")
+
+
+@contextmanager
+def as_invalid_request(what: str = "") -> Iterator[None]:
+    """Turn what the rules say of a bad argument into a failure without retries.
+
+    :param what: stands before it.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise InvalidRequest(f"{what}{error}") from None
