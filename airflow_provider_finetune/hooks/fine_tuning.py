@@ -13,7 +13,8 @@ from airflow.providers.openai.hooks.openai import OpenAIHook
 
 from airflow_provider_finetune.exceptions import EndpointUnreachable, RequestRefused
 from airflow_provider_finetune.jobs.events import Unseen
-from airflow_provider_finetune.jobs.fault import FaultKind, read_fault, without_keys
+from airflow_provider_finetune.jobs.fault import FaultKind, read_fault
+from airflow_provider_finetune.jobs.keys import without_keys
 from airflow_provider_finetune.jobs.payload import mapping
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from airflow_provider_finetune.datasets.stored import FileState, reusable, state
 from airflow_provider_finetune.datasets.window import Window
 from airflow_provider_finetune.exceptions import DatasetError, FineTuningError
 from airflow_provider_finetune.hooks.fine_tuning import error_for, explained, fault_of
-from airflow_provider_finetune.jobs.fault import FaultKind, without_keys
+from airflow_provider_finetune.jobs.fault import FaultKind
+from airflow_provider_finetune.jobs.keys import without_keys
 
 if TYPE_CHECKING:
     import logging

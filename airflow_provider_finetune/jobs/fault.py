@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from airflow_provider_finetune.jobs.keys import without_keys
 from airflow_provider_finetune.jobs.payload import mapping, text
 
 WIND_DOWN = (
@@ -29,17 +29,6 @@ _REMEDIES_BY_STATUS = {
     404: "Check the id, and that the connection's host is the API's whole base URL, such as https://host/v1.",
 }
 _NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "exceeded_quota"})
-#: Bearer tokens, "key: …", vendors' prefixes, JWTs, and the bare hex or base62 of Azure and others.
-_KEY_LIKE = re.compile(
-    r"""Bearer\s+[^\s'",;]+
-    | key(?:\ provided)?\s*[:=]\s*[^\s'",;]+
-    | \b(?:g?sk|sess|pk|key)[-_][^\s'",;]{6,}
-    | \beyJ[\w-]{8,}(?:\.[\w-]+)*
-    | \b(?:[0-9a-f]{32,}|(?=\w*\d)[0-9a-z]{40,})\b""",
-    re.IGNORECASE | re.VERBOSE,
-)
-#: Characters of what a job says of itself: a failed one may list what is wrong with many examples.
-MOST_TEXT = 4000
 
 
 class FaultKind(StrEnum):
@@ -101,11 +90,6 @@ def read_fault(status: int | None, body: object = None, retry_after: str | None 
         message=without_keys(text(error.get("message")) or cause),
         retry_after=_seconds(retry_after),
     )
-
-
-def without_keys(text: str, most: int = 400) -> str:
-    """Return a text with everything that looks like a key replaced, and cut to so many characters."""
-    return _KEY_LIKE.sub("***", text)[:most]
 
 
 def _kind(status: int | None, codes: set[str | None]) -> FaultKind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_finetune.jobs.fault import MOST_TEXT, without_keys
+from airflow_provider_finetune.jobs.keys import MOST_TEXT, without_keys
 from airflow_provider_finetune.jobs.payload import epoch, mapping, number, text
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_finetune.jobs.fault import Fault, FaultKind, read_fault, without_keys
+from airflow_provider_finetune.jobs.fault import Fault, FaultKind, read_fault
+from airflow_provider_finetune.jobs.keys import without_keys
 
 REFUSED, BUSY, LOST = FaultKind.REFUSED, FaultKind.BUSY, FaultKind.LOST
 
