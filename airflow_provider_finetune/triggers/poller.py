@@ -257,7 +257,7 @@ class Poller:
         """Fetch new events with at most so many requests; the waits take turns, and leave off when a job is due."""
         asked = 0
         for _ in range(len(self.event_turns)):
-            if self.back_off.failures or time.monotonic() < self.events_again:
+            if self._leaves_off_events(asked, requests):
                 return
             wait = self.event_turns.popleft()
             if not self._is_waiting(wait):
@@ -265,10 +265,14 @@ class Poller:
             self.event_turns.append(wait)
             more = self.watched[wait.job_id].job is not None
             while more:
-                if asked >= requests or (asked >= LEAST_EVENTS and self._is_due()):
-                    return
                 asked += 1
                 more = await self._fetch_events_of(wait) and self._is_waiting(wait)
+                more = more and not self._leaves_off_events(asked, requests)
+
+    def _leaves_off_events(self, asked: int, requests: int) -> bool:
+        if self.back_off.failures or time.monotonic() < self.events_again or asked >= requests:
+            return True
+        return asked >= LEAST_EVENTS and self._is_due()
 
     def _is_waiting(self, wait: Wait) -> bool:
         return wait in self.waits.get(wait.job_id, ())

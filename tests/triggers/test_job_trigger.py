@@ -17,7 +17,6 @@ from airflow_provider_finetune.emulator import running
 from airflow_provider_finetune.jobs import polling
 from airflow_provider_finetune.triggers import client as client_module
 from airflow_provider_finetune.triggers import poller
-from airflow_provider_finetune.triggers.client import open_client
 from airflow_provider_finetune.triggers.job import FineTuningJobTrigger
 
 if TYPE_CHECKING:
@@ -224,15 +223,8 @@ async def test_a_server_that_is_gone_and_comes_back_is_waited_through(
 
 
 async def test_a_wait_that_ends_leaves_no_task_no_poller_and_no_open_client(
-    emulator: Emulator, job_id: str, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, job_id: str, opened: list[openai.AsyncOpenAI]
 ) -> None:
-    opened = []
-
-    async def opening(conn_id: str) -> openai.AsyncOpenAI:
-        opened.append(await open_client(conn_id))
-        return opened[-1]
-
-    monkeypatch.setattr(poller, "open_client", opening)
     emulator.show(job_id)
     await asyncio.gather(fired(trigger(job_id)), fired(trigger(job_id)), fired(trigger("ftjob-nobody")))
     assert len(opened) == 1
@@ -315,15 +307,8 @@ async def test_a_person_who_kills_the_deferred_task_cancels_the_job_where_the_us
 
 
 async def test_tasks_that_are_killed_together_share_a_client_which_is_closed(
-    emulator: Emulator, training_file: str, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, training_file: str, opened: list[openai.AsyncOpenAI]
 ) -> None:
-    opened = []
-
-    async def opening(conn_id: str) -> openai.AsyncOpenAI:
-        opened.append(await open_client(conn_id))
-        return opened[-1]
-
-    monkeypatch.setattr(client_module, "open_client", opening)
     emulator.set(job_seconds=20)
     with openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key) as client:
         jobs = [client.fine_tuning.jobs.create(model=MODEL, training_file=training_file).id for _ in range(5)]

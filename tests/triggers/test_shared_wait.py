@@ -21,7 +21,6 @@ import pytest
 
 from airflow_provider_finetune.jobs import polling
 from airflow_provider_finetune.triggers import poller, progress
-from airflow_provider_finetune.triggers.client import open_client
 from airflow_provider_finetune.triggers.job import FineTuningJobTrigger
 
 if TYPE_CHECKING:
@@ -302,15 +301,8 @@ def test_however_many_wait_the_endpoint_sees_no_more_than_the_configured_budget(
 
 
 def test_one_client_serves_all_waits_and_is_closed_with_the_last(
-    emulator: Emulator, training_file: str, monkeypatch: pytest.MonkeyPatch
+    emulator: Emulator, training_file: str, opened: list[openai.AsyncOpenAI]
 ) -> None:
-    opened = []
-
-    async def opening(conn_id: str) -> openai.AsyncOpenAI:
-        opened.append(await open_client(conn_id))
-        return opened[-1]
-
-    monkeypatch.setattr(poller, "open_client", opening)
     jobs = finished_jobs(emulator, training_file, 5)
     together(*map(trigger, jobs), meanwhile=lambda: [emulator.show(job) for job in jobs])
     assert [client.is_closed() for client in opened] == [True]
