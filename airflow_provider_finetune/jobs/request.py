@@ -14,8 +14,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from airflow_provider_finetune.jobs.hyperparameters import HYPERPARAMETERS, slip_of
 from airflow_provider_finetune.jobs.identity import check_user_metadata
 
+
+def _no_truth_value(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+# Python takes True for 1: an option of a compatible server under the name of a number.
+_NotABool = BeforeValidator(_no_truth_value)
+Whole = Annotated[int, _NotABool]
+Real = Annotated[float, _NotABool]
 Auto = Literal["auto"]
 MISPLACED_IN_METHOD = frozenset({"seed", "suffix", "metadata", "n_epochs", "batch_size", "learning_rate_multiplier"})
 
@@ -28,24 +40,24 @@ class _Open(BaseModel):
 class SupervisedHyperparameters(_Open):
     """Hyperparameters of supervised fine-tuning; what is left out is the server's choice."""
 
-    n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] | None = None
-    batch_size: Auto | Annotated[int, Field(ge=1, le=256)] | None = None
-    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0)] | None = None
+    n_epochs: Auto | Annotated[Whole, Field(ge=1, le=50)] | None = None
+    batch_size: Auto | Annotated[Whole, Field(ge=1, le=256)] | None = None
+    learning_rate_multiplier: Auto | Annotated[Real, Field(gt=0)] | None = None
 
 
 class DpoHyperparameters(SupervisedHyperparameters):
     """Hyperparameters of direct preference optimization."""
 
-    beta: Auto | Annotated[float, Field(gt=0, le=2)] | None = None
+    beta: Auto | Annotated[Real, Field(gt=0, le=2)] | None = None
 
 
 class ReinforcementHyperparameters(SupervisedHyperparameters):
     """Hyperparameters of reinforcement fine-tuning."""
 
     reasoning_effort: Literal["default", "low", "medium", "high"] | None = None
-    compute_multiplier: Auto | Annotated[float, Field(gt=1e-5, le=10)] | None = None
-    eval_interval: Auto | Annotated[int, Field(ge=1)] | None = None
-    eval_samples: Auto | Annotated[int, Field(ge=1)] | None = None
+    compute_multiplier: Auto | Annotated[Real, Field(gt=1e-5, le=10)] | None = None
+    eval_interval: Auto | Annotated[Whole, Field(ge=1)] | None = None
+    eval_samples: Auto | Annotated[Whole, Field(ge=1)] | None = None
 
 
 class SupervisedMethod(_Open):
@@ -63,7 +75,8 @@ class DpoMethod(_Open):
 class ReinforcementMethod(_Open):
     """Learn from the grades that a grader gives.
 
-    ``grader`` is the API's grader object (string_check, text_similarity, python, score_model or multi), as a mapping.
+    ``grader`` is a grader object, as a mapping: the API's (string_check, text_similarity, python, score_model or multi)
+    or any other that the endpoint knows. It is sent as it is.
     """
 
     grader: Mapping[str, Any]
@@ -88,20 +101,18 @@ def method_body(method: object) -> dict[str, Any] | None:
     """Return the ``method`` part of the request body, the same for every way to write it.
 
     :param method: one of this module's methods, one of the SDK's (``openai.types.fine_tuning.SupervisedMethod`` …), or
-        the API's own mapping ``{"type": "supervised", "supervised": {"hyperparameters": {…}}}``.
+        the API's own mapping ``{"type": "supervised", "supervised": {"hyperparameters": {…}}}``, of whose parts each
+        may be such a model too.
     :raises ValueError: a value is out of the API's range, or stands where the API would ignore it.
     """
     if method is None:
         return None
-    if isinstance(method, Mapping):
-        body = dict(method)
-    elif isinstance(method, BaseModel):
-        body = method.model_dump(exclude_none=True, warnings=False)
-        name = type(method).__name__.removesuffix("Method").lower()
-        if "type" not in body and name in _METHODS:
-            body = {"type": name, name: body}
-    else:
+    body = plain(method)
+    if not isinstance(body, dict):
         raise ValueError(f"method is a {type(method).__name__}; expected a method model or a mapping")
+    name = type(method).__name__.removesuffix("Method").lower()
+    if isinstance(method, BaseModel) and "type" not in body and name in _METHODS:
+        body = {"type": name, name: body}
     kind = body.get("type")
     if not isinstance(kind, str) or not kind:
         raise ValueError('method.type is missing; expected "supervised", "dpo" or "reinforcement"')
@@ -119,6 +130,17 @@ def method_body(method: object) -> dict[str, Any] | None:
     return {key: value for key, value in body.items() if value is not None}
 
 
+def plain(value: Any) -> Any:
+    """Return the value with every pydantic model inside it, ours or the SDK's, as a mapping of what it has set."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_none=True, warnings=False)
+    if isinstance(value, Mapping):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    return value
+
+
 def _refuse_misplaced(part: Mapping[str, Any], place: str, kind: str) -> None:
     # The API ignores what it does not know, and the job would cost what its defaults cost.
     misplaced = MISPLACED_IN_METHOD & part.keys()
@@ -132,6 +154,9 @@ def _refuse_misplaced(part: Mapping[str, Any], place: str, kind: str) -> None:
             )
 
 
+_Plain = BeforeValidator(plain)
+
+
 class JobRequest(BaseModel):
     """A checked request for a fine-tuning job. ``body()`` is what the SDK's ``jobs.create`` takes."""
 
@@ -141,8 +166,9 @@ class JobRequest(BaseModel):
     training_file: NonEmpty
     validation_file: NonEmpty | None = None
     method: dict[str, Any] | None = None
+    hyperparameters: Annotated[SupervisedHyperparameters, _Plain] | None = None
     suffix: Suffix | None = None
-    seed: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
+    seed: Annotated[Whole, Field(ge=0, le=2_147_483_647)] | None = None
     metadata: dict[MetadataKey, MetadataValue] | None = Field(default=None, max_length=16)
     integrations: list[dict[str, Any]] | None = None
     extra_body: dict[str, Any] | None = None
@@ -151,6 +177,11 @@ class JobRequest(BaseModel):
     @classmethod
     def _normalise_method(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("method") is not None:
+            if values.get("hyperparameters") is not None:
+                raise ValueError(
+                    "method and hyperparameters are both given; hyperparameters is the API's older argument for "
+                    "supervised training, and belongs inside method where there is one"
+                )
             return {**values, "method": method_body(values["method"])}
         return values
 
@@ -162,12 +193,48 @@ class JobRequest(BaseModel):
 
     def body(self) -> dict[str, Any]:
         """Return the keyword arguments of ``client.fine_tuning.jobs.create``; what is not set is left out."""
-        return {key: value for key, value in self.model_dump().items() if value is not None}
+        body = {key: value for key, value in self.model_dump().items() if value is not None}
+        if self.hyperparameters is not None:
+            body["hyperparameters"] = self.hyperparameters.model_dump(exclude_none=True)
+        return body
+
+    def asked_hyperparameters(self) -> dict[str, Any]:
+        """Return the hyperparameters, wherever the request has them."""
+        body = self.body()
+        method = body.get("method") or {}
+        part = method.get(method.get("type"))
+        inside = part.get("hyperparameters") if isinstance(part, Mapping) else None
+        return {**body.get("hyperparameters", {}), **(inside if isinstance(inside, Mapping) else {})}
 
     def fingerprint(self) -> str:
         """Return 16 hex digits that change when anything that shapes the model or the job changes."""
         canonical = json.dumps(self.body(), sort_keys=True, separators=(",", ":"), default=str)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def doubtful_names(request: Mapping[str, Any]) -> list[str]:
+    """Return a warning for each name in the request that looks like a slip of the pen for a known one.
+
+    :param request: ``method`` and ``hyperparameters`` of a request, in the API's form, templated or not.
+    """
+    method = request.get("method")
+    kind = method.get("type") if isinstance(method, Mapping) else None
+    part = method.get(kind) if isinstance(method, Mapping) and isinstance(kind, str) else None
+    found = []
+    if isinstance(kind, str) and kind not in _METHODS and (meant := slip_of(kind, _METHODS)):
+        found.append(f"method.type {kind!r} is not known; did you mean {meant!r}?")
+    places = {
+        "hyperparameters": request.get("hyperparameters"),
+        f"method.{kind}.hyperparameters": part.get("hyperparameters") if isinstance(part, Mapping) else None,
+    }
+    for place, given in places.items():
+        for name in given if isinstance(given, Mapping) else ():
+            if meant := slip_of(name, HYPERPARAMETERS):
+                found.append(
+                    f"{place}.{name} is not known; did you mean {meant!r}? Most endpoints ignore a name that they do "
+                    "not know, and the job is trained, and paid for, with the default."
+                )
+    return found
 
 
 def check_request(fields: Mapping[str, Any]) -> JobRequest:

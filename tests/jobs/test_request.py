@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types import fine_tuning as sdk
+from openai.types.graders import StringCheckGrader
 
 from airflow_provider_finetune.jobs import request as ours
-from airflow_provider_finetune.jobs.request import check_literals, check_request, method_body
+from airflow_provider_finetune.jobs.request import check_literals, check_request, doubtful_names, method_body
 
 FIELDS = {"model": "gpt-4.1-mini-2025-04-14", "training_file": "file-1"}
 GRADER = {
@@ -80,6 +84,17 @@ def reinforcement(**hyperparameters: object) -> dict[str, object]:
         ({"metadata": {"k" * 65: "v"}}, "metadata.k", "'kkk", "at most 64 characters"),
         ({"metadata": {"key": "v" * 513}}, "metadata.key", "'vvv", "at most 512 characters"),
         ({"metadata": {"key": True}}, "metadata.key", "True", "valid string"),
+        ({"method": supervised(n_epochs=True)}, "method.supervised.hyperparameters.n_epochs", "True", "a number"),
+        (
+            {"method": supervised(learning_rate_multiplier=True)},
+            "method.supervised.hyperparameters.learning_rate_multiplier",
+            "True",
+            "a number",
+        ),
+        ({"hyperparameters": {"n_epochs": True}}, "hyperparameters.n_epochs", "True", "a number"),
+        ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs", "51", "equal to 50"),
+        ({"hyperparameters": "fast"}, "hyperparameters", "'fast'", "valid dictionary"),
+        ({"seed": True}, "seed", "True", "a number"),
         ({"model": " "}, "model", "' '", "at least 1 character"),
         ({"training_file": 5}, "training_file", "5", "valid string"),
         ({"integrations": [3]}, "integrations.0", "3", "valid dictionary"),
@@ -217,6 +232,86 @@ def test_three_ways_to_write_a_method_give_the_same_body_and_fingerprint(
     ]
     assert [request.body()["method"] for request in requests] == [plain, plain, plain]
     assert len({request.fingerprint() for request in requests}) == 1
+
+
+GIVEN: list[tuple[Any, Any, Any, dict[str, Any]]] = [
+    (sdk.SupervisedMethod, sdk.SupervisedHyperparameters, supervised, {"n_epochs": 2, "batch_size": 16}),
+    (sdk.SupervisedMethod, sdk.SupervisedHyperparameters, supervised, {"learning_rate_multiplier": 1e-5}),
+    (sdk.DpoMethod, sdk.DpoHyperparameters, dpo, {"beta": 0.1, "n_epochs": "auto"}),
+    (sdk.ReinforcementMethod, sdk.ReinforcementHyperparameters, reinforcement, {"eval_interval": 2}),
+    (ours.SupervisedMethod, ours.SupervisedHyperparameters, supervised, {"n_epochs": 2, "lora_rank": 8}),
+    (ours.DpoMethod, ours.DpoHyperparameters, dpo, {"beta": 0.1}),
+    (ours.ReinforcementMethod, ours.ReinforcementHyperparameters, reinforcement, {"eval_samples": 1}),
+]
+
+
+@pytest.mark.parametrize(("method", "hyperparameters", "mapping", "values"), GIVEN)
+def test_models_inside_a_mapping_are_the_same_as_the_mapping(
+    method: Any, hyperparameters: Any, mapping: Any, values: dict[str, Any]
+) -> None:
+    plain = mapping(**values)
+    kind = plain["type"]
+    grader = {"grader": GRADER} if kind == "reinforcement" else {}
+    settings = hyperparameters(**values)
+    for written in (
+        {"type": kind, kind: method(hyperparameters=settings, **grader)},
+        {"type": kind, kind: method(hyperparameters=values, **grader)},
+        {"type": kind, kind: {"hyperparameters": settings, **grader}},
+        method(hyperparameters=settings, **grader),
+    ):
+        assert method_body(written) == plain
+        check_literals(FIELDS | {"validation_file": "file-2", "method": written})
+
+
+def test_a_grader_of_any_type_is_sent_as_it_is() -> None:
+    lambda_grader = {"type": "lambda", "lambda": {"function": "arn:aws:lambda:us-west-2:123456789012:function:grade"}}
+    method = {"type": "reinforcement", "reinforcement": {"grader": lambda_grader}}
+    assert method_body(method) == method
+    grader = StringCheckGrader(
+        type="string_check", name="same", input="{{sample.output_text}}", reference="{{item.a}}", operation="eq"
+    )
+    assert method_body(sdk.ReinforcementMethod(grader=grader)) == {
+        "type": "reinforcement",
+        "reinforcement": {"grader": GRADER},
+    }
+
+
+@pytest.mark.parametrize(
+    "given", [{"n_epochs": 3}, {"n_epochs": "3"}, sdk.SupervisedHyperparameters(n_epochs=3)], ids=["3", "'3'", "model"]
+)
+def test_the_older_hyperparameters_argument_is_sent_at_its_place(given: Any) -> None:
+    request = check_request(FIELDS | {"hyperparameters": given})
+    assert request.body() == FIELDS | {"hyperparameters": {"n_epochs": 3}}
+    assert request.asked_hyperparameters() == {"n_epochs": 3}
+
+
+def test_method_and_hyperparameters_together_are_an_error() -> None:
+    with pytest.raises(ValueError, match="method and hyperparameters are both given"):
+        check_literals(FIELDS | {"hyperparameters": {"n_epochs": 3}, "method": supervised(n_epochs=3)})
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"method": supervised(n_epoch=3)}, "method.supervised.hyperparameters.n_epoch .* 'n_epochs'"),
+        ({"method": dpo(batchsize=3)}, "method.dpo.hyperparameters.batchsize .* 'batch_size'"),
+        ({"hyperparameters": {"epochs": "{{ params.n }}"}}, "hyperparameters.epochs .* 'n_epochs'"),
+        ({"method": {"type": "supervized", "supervized": {}}}, "method.type 'supervized' .* 'supervised'"),
+        ({"method": {"type": "x", "x": {"hyperparameters": {"epochs": 1}}}}, "method.x.hyperparameters.epochs"),
+    ],
+)
+def test_a_name_that_is_probably_a_slip_is_named_with_what_was_meant(fields: dict[str, Any], said: str) -> None:
+    (warning,) = doubtful_names(fields)
+    assert re.search(said, warning)
+
+
+@given(st.dictionaries(st.sampled_from(["method", "hyperparameters"]), st.none() | st.text() | st.lists(st.integers())))
+def test_what_is_no_mapping_has_no_doubtful_names(fields: dict[str, Any]) -> None:
+    assert doubtful_names(fields) == []
+
+
+def test_names_of_compatible_servers_are_not_doubted() -> None:
+    assert doubtful_names({"method": supervised(n_epochs=3, lora_rank=8, neftune_noise_alpha=5)}) == []
 
 
 def test_a_method_given_to_the_sdks_own_method_type_is_the_same_too() -> None:
