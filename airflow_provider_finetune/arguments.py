@@ -29,6 +29,18 @@ def required(name: str, value: object) -> str:
     return value.strip()
 
 
+def optional(value: object) -> str | None:
+    """Return an id that a template or an XCom reference gave; None when it gave nothing."""
+    given = str(value).strip() if isinstance(value, str) else ""
+    return given if given not in ("", "None") else None
+
+
+def ids(value: object) -> list[str]:
+    """Return the ids in a list, or in a text, as a template gives them: ``['a', 'b']`` or ``a, b``."""
+    given = value if isinstance(value, (list, tuple, set, frozenset)) else str(value or "").strip("[]()").split(",")
+    return [found for one in given if (found := optional(str(one).strip(" '\"")))]
+
+
 def seconds(name: str, value: float | timedelta) -> float:
     """Return a duration in seconds.
 

@@ -4,12 +4,14 @@
 
     FineTuningError                     another try may help
      ├── EndpointUnreachable            lost contact; says nothing about the job
-     ├── SubmissionUnsettled            a create may have taken effect; the next try looks before it creates
+     ├── SubmissionUnsettled            a create may have taken effect; the retry looks before it creates
+     ├── EndpointOccupied               the endpoint runs one job at a time, and another one is running
      ├── FineTuningJobFailed            the job ended without a model, for a reason on the server's side
      │    └── FineTuningJobFailedForGood      no retry: bad data, blocked, no quota, cancelled
      ├── FineTuningJobTimeout           the job goes on; the task stopped waiting for it
      ├── InvalidRequest                 no retry: an argument is bad; nothing was sent
      ├── RequestRefused                 no retry: the server said no, and will again
+     ├── RequestIgnored                 no retry: the endpoint would do otherwise than asked; the job was cancelled
      └── DatasetError                   no retry: the data is bad or costs too much
 
 A sensor that runs out of time raises Airflow's own ``AirflowSensorTimeout``.
@@ -32,6 +34,17 @@ class SubmissionUnsettled(FineTuningError):
     """A create request may or may not have taken effect, and the endpoint does not tell."""
 
 
+class EndpointOccupied(FineTuningError):
+    """The endpoint runs one job at a time, and another one is running. Nothing was created.
+
+    :param job_id: the job that holds the endpoint.
+    """
+
+    def __init__(self, message: str, job_id: str) -> None:
+        super().__init__(f"{message} Fine-tuning job {job_id} holds the endpoint.")
+        self.job_id = job_id
+
+
 class FineTuningJobFailed(FineTuningError):
     """The job ended without a usable model."""
 
@@ -50,6 +63,10 @@ class InvalidRequest(FineTuningError, AirflowFailException, ValueError):
 
 class RequestRefused(FineTuningError, AirflowFailException):
     """The endpoint refused a request, and would refuse it again."""
+
+
+class RequestIgnored(FineTuningError, AirflowFailException):
+    """The endpoint's answer showed another method, hyperparameter or suffix than asked for; the job was cancelled."""
 
 
 class DatasetError(FineTuningError, AirflowFailException):

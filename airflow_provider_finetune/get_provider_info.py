@@ -23,7 +23,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [_entry("hooks.fine_tuning")],
         "operators": [_entry("operators.job", "operators.dataset")],
         "sensors": [_entry("sensors.job")],
-        "triggers": [_entry("triggers.job")],
+        "triggers": [_entry("triggers.job", "triggers.endpoint")],
         "extra-links": ["airflow_provider_finetune.links.FineTuningJobLink"],
         "config": {
             "finetune": {

@@ -6,25 +6,28 @@ import base64
 import binascii
 import json
 from contextlib import asynccontextmanager, contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import openai
 from airflow.providers.openai.hooks.openai import OpenAIHook
 
+from airflow_provider_finetune.endpoints import endpoint_for
 from airflow_provider_finetune.exceptions import EndpointUnreachable, RequestRefused
 from airflow_provider_finetune.jobs.events import Unseen
 from airflow_provider_finetune.jobs.fault import FaultKind, read_fault
 from airflow_provider_finetune.jobs.keys import without_keys
-from airflow_provider_finetune.jobs.payload import mapping
+from airflow_provider_finetune.jobs.payload import epoch, mapping, text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from openai import AsyncOpenAI, OpenAI
     from openai.types import FileObject, Model, ModelDeleted
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
     from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
+    from airflow_provider_finetune.endpoints import Endpoint
     from airflow_provider_finetune.exceptions import FineTuningError
     from airflow_provider_finetune.jobs.fault import Fault
 
@@ -72,19 +75,32 @@ class FineTuningHook(OpenAIHook):
         async with self._aclient() as client:
             return await client.fine_tuning.jobs.retrieve(job_id)
 
-    def list_jobs(self, metadata: Mapping[str, str] | None = None) -> list[FineTuningJob]:
+    def list_jobs(
+        self, metadata: Mapping[str, str] | None = None, *, since: float | None = None
+    ) -> list[FineTuningJob]:
         """Return all jobs, newest first.
 
         :param metadata: only jobs that carry these pairs. Servers that ignore the filter are checked here.
+        :param since: epoch seconds; ask for no more pages behind one whose jobs are all older.
         """
-        pages = _pages(self.conn.fine_tuning.jobs.list, limit=PAGE, **_filter(metadata))
-        return [job for page in pages for job in page if _carries(job, metadata)]
+        jobs: list[FineTuningJob] = []
+        for page in _pages(self.conn.fine_tuning.jobs.list, limit=PAGE, **_filter(metadata)):
+            jobs += [job for job in page if _carries(job, metadata)]
+            if _are_older(page, since):
+                break
+        return jobs
 
-    async def alist_jobs(self, metadata: Mapping[str, str] | None = None) -> list[FineTuningJob]:
+    async def alist_jobs(
+        self, metadata: Mapping[str, str] | None = None, *, since: float | None = None
+    ) -> list[FineTuningJob]:
         """Return all jobs, newest first, as :meth:`list_jobs`."""
+        jobs: list[FineTuningJob] = []
         async with self._aclient() as client:
-            pages = _apages(client.fine_tuning.jobs.list, limit=PAGE, **_filter(metadata))
-            return [job async for page in pages for job in page if _carries(job, metadata)]
+            async for page in _apages(client.fine_tuning.jobs.list, limit=PAGE, **_filter(metadata)):
+                jobs += [job for job in page if _carries(job, metadata)]
+                if _are_older(page, since):
+                    break
+        return jobs
 
     def cancel_job(self, job_id: str) -> FineTuningJob:
         """Ask for the job to be cancelled; return the job."""
@@ -225,6 +241,18 @@ class FineTuningHook(OpenAIHook):
 
     # -- clients
 
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """What is known of the endpoint: by its host, or by its name in the connection's extra.
+
+        The extra that names one is ``{"finetune": {"endpoint": "azure"}}``.
+
+        :raises RequestRefused: the extra names none that is known.
+        """
+        with _usable(self.conn_id):
+            settings = mapping(self.get_connection(self.conn_id).extra_dejson.get("finetune"))
+            return endpoint_for(str(self.conn.base_url), text(settings.get("endpoint")))
+
     def get_conn(self) -> OpenAI:
         """Return a client for the connection. It may outlive the hook: ``FineTuningHook().conn.models.list()``.
 
@@ -330,6 +358,10 @@ def _filter(metadata: Mapping[str, str] | None) -> dict[str, Any]:
 
 def _carries(job: FineTuningJob, metadata: Mapping[str, str] | None) -> bool:
     return not metadata or metadata.items() <= mapping(job.metadata).items()
+
+
+def _are_older(jobs: Iterable[FineTuningJob], since: float | None) -> bool:
+    return since is not None and all(0 < (epoch(job.created_at) or 0) < since for job in jobs)
 
 
 def _is_for(file: FileObject, purpose: str) -> bool:

@@ -11,7 +11,7 @@ from airflow_provider_finetune.jobs.checkpoints import checkpoint_rows
 from airflow_provider_finetune.jobs.events import Event, Unseen
 from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.outcome import outcome
-from airflow_provider_finetune.jobs.status import KNOWN, Decision, Kind, OnPaused, decide
+from airflow_provider_finetune.jobs.status import KNOWN, TERMINAL, Decision, Kind, OnPaused, decide
 
 if TYPE_CHECKING:
     import logging
@@ -84,6 +84,16 @@ class JobWatch:
             known = "" if job.status in KNOWN else " - a status this version does not know; waiting on"
             self.log.info("Fine-tuning job %s is %s%s", job.id, job.status, known)
         return job, decide(job, now=time.time(), end_time=self.end_time, on_paused=self.on_paused, until=self.until)
+
+    def is_alive(self) -> bool:
+        """Return whether the job has not ended, as far as the endpoint can be asked; log nothing about it."""
+        try:
+            with explained(f"retrieve fine-tuning job {self.job_id}", reading=True):
+                return Job.from_api(payload(self.hook.retrieve_job(self.job_id))).status not in TERMINAL
+        except RequestRefused:
+            return False
+        except EndpointUnreachable:
+            return True
 
     def log_events(self) -> None:
         """Log the events that have happened since the last time: a courtesy, which no wait depends on."""

@@ -10,16 +10,15 @@ if TYPE_CHECKING:
 
 #: OpenAI's and Azure's, then those of compatible endpoints: Nebius, Crusoe, Unsloth, and servers built on the usual
 #: training libraries. A name that is not here is no error: endpoints keep adding their own.
-HYPERPARAMETERS = frozenset(
-    """
-    n_epochs batch_size learning_rate_multiplier beta reasoning_effort compute_multiplier eval_interval eval_samples
-    learning_rate lora lora_r lora_rank lora_alpha lora_dropout lora_target_modules lora_trainable_modules packing
-    context_length max_seq_length max_length warmup_ratio warmup_steps weight_decay max_grad_norm max_steps
-    gradient_accumulation_steps lr_scheduler lr_scheduler_type min_lr_ratio optimizer n_checkpoints n_evals save_steps
-    eval_steps train_on_inputs train_on_responses_only prompt_loss_weight load_in_4bit load_in_8bit use_rslora
-    beta1 beta2 classification_n_classes compute_classification_metrics seed
-    """.split()
-)
+_KNOWN = """
+n_epochs batch_size learning_rate_multiplier beta reasoning_effort compute_multiplier eval_interval eval_samples
+learning_rate lora lora_r lora_rank lora_alpha lora_dropout lora_target_modules lora_trainable_modules packing
+context_length max_seq_length max_length warmup_ratio warmup_steps weight_decay max_grad_norm max_steps
+gradient_accumulation_steps lr_scheduler lr_scheduler_type min_lr_ratio optimizer n_checkpoints n_evals save_steps
+eval_steps train_on_inputs train_on_responses_only prompt_loss_weight load_in_4bit load_in_8bit use_rslora
+beta1 beta2 classification_n_classes compute_classification_metrics seed
+"""
+HYPERPARAMETERS = frozenset(_KNOWN.split())
 
 
 def slip_of(name: str, known: Collection[str]) -> str | None:

@@ -1,16 +1,21 @@
-"""Who asked for a job: the metadata by which a lost job is found again.
+"""Who asked for a job: the marks by which a job is known again, in the metadata and in the seed.
 
-The keys and the way the hash is made are a promise: jobs outlive releases, and a retry after an upgrade must find them.
+The keys and the way the hashes are made are a promise: jobs outlive releases, and a retry after an upgrade must find
+them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from airflow_provider_finetune.jobs.job import Job
 
 SUBMISSION_KEY = "airflow_submission"
 FINGERPRINT_KEY = "airflow_fingerprint"
@@ -39,6 +44,16 @@ class Submission(NamedTuple):
         if self.generation is not None:
             parts.append(self.generation)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    def seed(self, fingerprint: str) -> int:
+        """Return the seed of a job whose user gives none: 1 to 2147483647, the same for the same request of a task.
+
+        Endpoints that throw away metadata keep the seed; so the job can be told from all others, and be made again.
+
+        :param fingerprint: what :meth:`JobRequest.fingerprint` says of the request.
+        """
+        digest = hashlib.sha256(f"{self.key} {fingerprint}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") % 2_147_483_647 + 1
 
     def metadata(self, fingerprint: str, of_user: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the job's metadata: the user's beside ours.
@@ -75,3 +90,66 @@ def check_user_metadata(of_user: Mapping[str, str] | None) -> None:
             f"metadata: {len(of_user)} pairs, but a job holds {MAX_PAIRS} and the provider needs {len(OWN_KEYS)} of "
             f"them to find the job again; leave out {len(of_user) - room}"
         )
+
+
+class Match(StrEnum):
+    """Whose job it is."""
+
+    OURS = "ours"  #: of this very request of this submission
+    CHANGED = "changed"  #: of this submission, for another request
+    DOUBTFUL = "doubtful"  #: nothing tells it from a job of ours
+    FOREIGN = "foreign"
+
+
+class Marks(NamedTuple):
+    """By what the job of a request is known again.
+
+    :param submission: key of the submission.
+    :param fingerprint: fingerprint of the request.
+    :param model: the base model that was asked for.
+    :param training_file: id of the training file that was asked for.
+    :param seed: the seed that was asked for; None when none is.
+    :param derived: whether the seed is derived from the submission; one that the user chose may be anybody's.
+    """
+
+    submission: str
+    fingerprint: str
+    model: str = ""
+    training_file: str = ""
+    seed: int | None = None
+    derived: bool = False
+
+
+def recognise(job: Job, marks: Marks) -> Match:
+    """Return whose job it is, as far as it tells.
+
+    Its metadata decides. Without ours, a derived seed does, together with the base model and the training file. Nothing
+    less makes a job ours: what neither says so nor contradicts it is doubtful.
+    """
+    metadata = job.metadata or {}
+    if metadata.keys() & {SUBMISSION_KEY, FINGERPRINT_KEY}:
+        if metadata.get(SUBMISSION_KEY, marks.submission) != marks.submission:
+            return Match.FOREIGN
+        return Match.OURS if metadata.get(FINGERPRINT_KEY) == marks.fingerprint else Match.CHANGED
+    if job.seed and marks.seed and job.seed != marks.seed:
+        return Match.FOREIGN
+    same_file = job.training_file == marks.training_file
+    same_model = _is_same_model(marks.model, job.model)
+    if marks.derived and job.seed and job.seed == marks.seed:
+        return Match.OURS if same_file and same_model else Match.DOUBTFUL
+    contradicts = (job.training_file and not same_file) or (job.model and not same_model)
+    return Match.FOREIGN if contradicts else Match.DOUBTFUL
+
+
+def keeps_metadata(job: Job, marks: Marks) -> bool:
+    """Return whether the job, made for this request, shows the metadata that it was created with."""
+    return (job.metadata or {}).get(FINGERPRINT_KEY) == marks.fingerprint
+
+
+def _is_same_model(asked: str, shown: str | None) -> bool:
+    # Endpoints answer an alias with its dated snapshot, and gateways leave out the vendor's name before a slash.
+    return _bare(asked) == _bare(shown or "")
+
+
+def _bare(model: str) -> str:
+    return re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model.rsplit("/", 1)[-1].lower())

@@ -11,6 +11,9 @@ from airflow_provider_finetune.jobs.payload import epoch, mapping, number, text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: OpenAI answers the suffix by the first name, others by that of the request.
+_SUFFIXES = ("user_provided_suffix", "suffix")
+
 
 @dataclass(frozen=True, slots=True)
 class JobError:
@@ -37,6 +40,11 @@ class Job:
     hyperparameters: Mapping[str, Any] | None = None
     result_files: tuple[str, ...] = ()
     metadata: Mapping[str, str] | None = None
+    seed: int | None = None
+    training_file: str | None = None
+    method: Mapping[str, Any] | None = None
+    #: Empty where the endpoint says that there is none, None where it does not say.
+    suffix: str | None = None
 
     @classmethod
     def from_api(cls, payload: Mapping[str, Any]) -> Job:
@@ -45,6 +53,7 @@ class Job:
         :param payload: the decoded JSON object of a job.
         """
         tokens = number(payload.get("trained_tokens"))
+        seed = number(payload.get("seed"))
         files = payload.get("result_files")
         return cls(
             id=text(payload.get("id")) or "",
@@ -59,6 +68,11 @@ class Job:
             hyperparameters=mapping(payload.get("hyperparameters")) or None,
             result_files=tuple(f for f in files if isinstance(f, str)) if isinstance(files, list) else (),
             metadata=mapping(payload.get("metadata")) or None,
+            # Some endpoints say 0 where others say null, so a derived seed is never 0.
+            seed=int(seed) if seed else None,
+            training_file=text(payload.get("training_file")),
+            method=mapping(payload.get("method")) or None,
+            suffix=next((text(payload[name]) or "" for name in _SUFFIXES if name in payload), None),
         )
 
 

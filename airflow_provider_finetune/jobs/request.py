@@ -228,12 +228,13 @@ def doubtful_names(request: Mapping[str, Any]) -> list[str]:
         f"method.{kind}.hyperparameters": part.get("hyperparameters") if isinstance(part, Mapping) else None,
     }
     for place, given in places.items():
-        for name in given if isinstance(given, Mapping) else ():
-            if meant := slip_of(name, HYPERPARAMETERS):
-                found.append(
-                    f"{place}.{name} is not known; did you mean {meant!r}? Most endpoints ignore a name that they do "
-                    "not know, and the job is trained, and paid for, with the default."
-                )
+        names = given if isinstance(given, Mapping) else ()
+        slips = ((name, meant) for name in names if (meant := slip_of(name, HYPERPARAMETERS)))
+        found += [
+            f"{place}.{name} is not known; did you mean {meant!r}? Most endpoints ignore a name that they do not know, "
+            "and the job is trained, and paid for, with the default."
+            for name, meant in slips
+        ]
     return found
 
 

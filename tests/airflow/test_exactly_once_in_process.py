@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_finetune.hooks.submission import JobSubmission
-from airflow_provider_finetune.jobs.submission import Create, Remember
+from airflow_provider_finetune.jobs.actions import Create, Remember
 from airflow_provider_finetune.operators.job import CreateFineTuningJobOperator
 
 if TYPE_CHECKING:

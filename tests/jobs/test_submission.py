@@ -7,30 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_finetune.jobs.actions import Cancel, Create, Note, Recall, Remember, Retrieve, Search, Sleep
+from airflow_provider_finetune.jobs.attempt import Attempt, SubmissionFault, Submitted
 from airflow_provider_finetune.jobs.fault import Fault, FaultKind, read_fault
-from airflow_provider_finetune.jobs.identity import FINGERPRINT_KEY
+from airflow_provider_finetune.jobs.identity import FINGERPRINT_KEY, Marks
 from airflow_provider_finetune.jobs.job import Job
-from airflow_provider_finetune.jobs.submission import (
-    MAX_TRIES,
-    Attempt,
-    Cancel,
-    Create,
-    Note,
-    Recall,
-    Remember,
-    Retrieve,
-    Search,
-    Sleep,
-    SubmissionFault,
-    Submitted,
-    submit,
-)
+from airflow_provider_finetune.jobs.submission import MAX_TRIES, submit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LAG = 10.0
-FIRST = Attempt("submission", "fingerprint", first=True, started=0.0, list_lag=LAG)
+MARKS = Marks("submission", "fingerprint", "model", "file-1", seed=7, derived=True)
+FIRST = Attempt(MARKS, first=True, started=0.0, list_lag=LAG)
 RETRY = replace(FIRST, first=False)
 RECORD = {"submission": "submission", "fingerprint": "fingerprint", "job_id": "ftjob-0"}
 

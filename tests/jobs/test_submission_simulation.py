@@ -1,5 +1,8 @@
 """Random schedules of crashes, lost answers, lagging lists and overlapping attempts, over the pure protocol.
 
+Endpoints keep all, some or none of the marks of a job, refuse one, show no list or strange times, and have jobs of
+others beside ours. A person who is asked which job is the task's knows it.
+
 Replay a failing schedule with ``SUBMISSION_SEED=<seed> pytest tests/jobs/test_submission_simulation.py``.
 """
 
@@ -13,29 +16,51 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from airflow_provider_finetune.jobs.actions import Cancel, Create, Note, Recall, Remember, Retrieve, Search, Sleep
+from airflow_provider_finetune.jobs.attempt import Attempt, SubmissionFault, Submitted
 from airflow_provider_finetune.jobs.fault import Fault, FaultKind
-from airflow_provider_finetune.jobs.identity import FINGERPRINT_KEY
+from airflow_provider_finetune.jobs.identity import FINGERPRINT_KEY, SUBMISSION_KEY, Marks
 from airflow_provider_finetune.jobs.job import Job
-from airflow_provider_finetune.jobs.submission import (
-    Attempt,
-    Cancel,
-    Create,
-    Note,
-    Recall,
-    Remember,
-    Retrieve,
-    Search,
-    Sleep,
-    SubmissionFault,
-    Submitted,
-    submit,
-)
+from airflow_provider_finetune.jobs.submission import submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SCHEDULES = 20_000
+#: Where nothing tells of a job and there is no list to look at, nobody tries for ever.
+MOST_TRIES = 30
 LOST, BUSY = Fault(FaultKind.LOST, status=None), Fault(FaultKind.BUSY, status=429, retry_after=1.0)
+
+
+MARKS = Marks("s", "f", "model", "file-1", seed=7, derived=True)
+REFUSED = {
+    mark: Fault(FaultKind.REFUSED, 400, param=mark, message=f"Unknown field {mark}") for mark in ("metadata", "seed")
+}
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How an endpoint differs: what it keeps and refuses, what its list shows, and how it tells the time."""
+
+    keeps: frozenset[str] = frozenset({"metadata", "seed"})
+    refuses: frozenset[str] = frozenset()
+    list: str = "whole"
+    time: str = "seconds"
+
+    @classmethod
+    def draw(cls, dice: random.Random) -> Habits:
+        if dice.random() < 0.4:
+            return cls()
+        return cls(
+            frozenset(dice.choice([["metadata", "seed"], ["metadata"], ["seed"], ["seed"], []])),
+            frozenset(dice.choice([[], [], ["metadata"], ["seed"], ["metadata", "seed"]])),
+            dice.choice(["whole", "whole", "whole", "empty", "missing"]),
+            dice.choice(["seconds", "seconds", "milliseconds", "none", "equal"]),
+        )
+
+    @property
+    def tell_jobs_apart(self) -> bool:
+        return bool(self.keeps - self.refuses) and self.list == "whole"
 
 
 @dataclass
@@ -44,18 +69,36 @@ class Endpoint:
 
     lag: float
     random: random.Random
+    habits: Habits = field(default_factory=Habits)
     jobs: list[Job] = field(default_factory=list)
     created_at: dict[str, float] = field(default_factory=dict)
+    foreign: set[str] = field(default_factory=set)
 
-    def create(self, now: float) -> Job:
-        job = Job(
-            f"ftjob-{len(self.jobs)}", "running", created_at=int(now) + 1_000_000, metadata={FINGERPRINT_KEY: "f"}
-        )
+    def create(self, now: float, without: frozenset[str] = frozenset()) -> Job | Fault:
+        if refused := sorted(self.habits.refuses - without):
+            return REFUSED[refused[0]]
+        kept = self.habits.keeps - without
+        metadata = {SUBMISSION_KEY: "s", FINGERPRINT_KEY: "f"} if "metadata" in kept else None
+        return self.add(now, metadata=metadata, seed=MARKS.seed if "seed" in kept else None)
+
+    def add(self, now: float, **marks: Any) -> Job:
+        times = {"seconds": int(now) + 1_000_000, "milliseconds": (int(now) + 1_000_000) * 1000, "equal": 1_000_000}
+        answer = {"id": f"ftjob-{len(self.jobs)}", "status": "running", "created_at": times.get(self.habits.time)}
+        job = Job.from_api({**answer, "model": "model", "training_file": "file-1", **marks})
         self.jobs.append(job)
         self.created_at[job.id] = now
         return job
 
-    def visible(self, now: float) -> list[Job]:
+    def add_of_others(self, now: float) -> None:
+        """Somebody else trains on the same file: by another provider, another task, or by hand."""
+        seed = self.random.choice([8, 9, None]) if "seed" in self.habits.keeps else None
+        self.foreign.add(self.add(now, seed=seed).id)
+
+    def visible(self, now: float) -> list[Job] | Fault:
+        if self.habits.list == "missing":
+            return Fault(FaultKind.REFUSED, 404)
+        if self.habits.list == "empty":
+            return []
         return [
             job
             for job in reversed(self.jobs)
@@ -89,10 +132,14 @@ class Simulation:
         self.has_store = self.random.random() < 0.5
         self.lossy = self.random.choice([0.0, 0.1, 0.4])
         self.stalls = self.random.choice([0.0, 0.1, 0.3])
-        self.jobs_fail = self.random.choice([0.0, 0.0, 0.1])
         # A request may be carried out after its sender has given up, or died; the rest of the lag is the list's.
         self.late_effect = self.random.choice([0.0, 0.5, 0.9])
-        self.endpoint = Endpoint(self.lag * (1 - self.late_effect), self.random)
+        self.endpoint = Endpoint(self.lag * (1 - self.late_effect), self.random, Habits.draw(self.random))
+        # Where all times are equal, nothing tells the duplicate of a failed job from its successor.
+        timeless = self.endpoint.habits.time == "equal"
+        self.jobs_fail = 0.0 if timeless else self.random.choice([0.0, 0.0, 0.1])
+        self.crowded = self.random.choice([0.0, 0.0, 0.5])
+        self.known_to_a_person: dict[str, Any] = {}
         self.store: dict[str, str] | None = None
         self.now = 0.0
         self.queue: list[tuple[float, int, object]] = []
@@ -116,7 +163,18 @@ class Simulation:
     def start_try(self) -> None:
         number = len(self.tries) + 1
         last = number >= self.planned
-        attempt = Attempt("s", "f", first=number == 1, started=self.now, list_lag=self.lag)
+        while number < 5 and self.random.random() < self.crowded:
+            self.at(self.now + self.random.uniform(-5, 30), lambda: self.endpoint.add_of_others(self.now))
+        attempt = Attempt(
+            MARKS,
+            first=number == 1,
+            started=self.now,
+            list_lag=self.lag,
+            epoch=self.now + 1_000_000,
+            since=1_000_000,
+            has_store=self.has_store,
+            **self.known_to_a_person,
+        )
         this = Try(number, submit(attempt, lambda: self.now), 0.0 if last else self.crash_chance)
         self.tries.append(this)
         # Between the start of a task and its first step, a worker may stall as well.
@@ -143,9 +201,10 @@ class Simulation:
             submitted: Submitted = stop.value
             this.taken, this.ended = submitted.job.id, True
             return
-        except SubmissionFault:
+        except SubmissionFault as fault:
+            self.ask_a_person(fault)
             this.ended, this.crashed_at = True, self.now  # Airflow tries again, unless it has already
-            if self.tries[-1] is this:
+            if self.tries[-1] is this and len(self.tries) < MOST_TRIES:
                 self.planned = max(self.planned, len(self.tries) + 1)
                 self.at(self.now + self.random.uniform(0.01, 20), lambda: self.start_next(this))
             return
@@ -153,6 +212,16 @@ class Simulation:
             self.at(self.now + action.seconds, lambda: self.resume(this, None))
         else:
             self.at(self.now + self.delay(), lambda: self.arrive(this, action))
+
+    def ask_a_person(self, fault: SubmissionFault) -> None:
+        """Whoever reads the message names the task's job among the candidates, or says that it is none of them."""
+        candidates = {job.id for job in fault.candidates}
+        alive = {job.id for job in self.endpoint.jobs if job.status == "running"} - self.endpoint.foreign
+        if ours := sorted(candidates & alive):
+            self.known_to_a_person = {"existing_job_id": ours[0]}
+        else:
+            strangers = self.known_to_a_person.get("foreign_job_ids", frozenset())
+            self.known_to_a_person = {"foreign_job_ids": strangers | candidates}
 
     def arrive(self, this: Try, action: object) -> None:
         """The request reaches the server, or not; then the answer comes back, or not."""
@@ -183,14 +252,16 @@ class Simulation:
         if isinstance(action, Recall):
             return self.store
         if isinstance(action, Remember):
-            self.store = action.record if self.has_store else None
+            self.store = dict(action.record) if self.has_store else None
         elif isinstance(action, Search):
             return self.endpoint.visible(self.now)
         elif isinstance(action, Retrieve):
             return next(job for job in self.endpoint.jobs if job.id == action.job_id)
         elif isinstance(action, Create):
             this.last_create = self.now
-            job = self.endpoint.create(self.now)
+            job = self.endpoint.create(self.now, action.without)
+            if isinstance(job, Fault):
+                return job
             if self.random.random() < self.jobs_fail:
                 self.at(
                     self.now + self.random.uniform(0, 60), lambda: self.endpoint.set_status(job.id, "failed", self.now)
@@ -199,6 +270,10 @@ class Simulation:
         elif isinstance(action, Cancel):
             return self.endpoint.set_status(action.job_id, "cancelled", self.now)
         return None
+
+    def overlapping(self) -> bool:
+        """Whether an attempt was still alive when its successor began."""
+        return any(this.crashed_at is None or this.crashed_at > self.began[this.number + 1] for this in self.tries[:-1])
 
     def left_behind(self) -> bool:
         """Whether an attempt outlived its successor, created then, and died or lost contact before it could look.
@@ -229,16 +304,25 @@ def check(seed: int) -> tuple[int, int]:
 
     simulation.start_try = start_and_note
     simulation.run()
-    where = f"seed {seed}: {[(t.number, t.taken, t.crashed_at) for t in simulation.tries]} {simulation.endpoint.jobs}"
-    jobs = {job.id: job.status for job in simulation.endpoint.jobs}
-    live = [job_id for job_id, status in jobs.items() if status == "running"]
+    endpoint = simulation.endpoint
+    where = (
+        f"seed {seed}: {endpoint.habits} {[(t.number, t.taken, t.crashed_at) for t in simulation.tries]} "
+        f"{endpoint.jobs} foreign: {endpoint.foreign}"
+    )
+    jobs = {job.id: job.status for job in endpoint.jobs}
+    live = [job_id for job_id, status in jobs.items() if status == "running" and job_id not in endpoint.foreign]
     taken = [this.taken for this in simulation.tries if this.taken]
-    assert simulation.tries[-1].taken, where
+    assert all(jobs[job_id] != "cancelled" for job_id in endpoint.foreign), f"a foreign job was cancelled; {where}"
+    assert not endpoint.foreign & set(taken), f"a foreign job was taken; {where}"
     assert all(jobs[job_id] != "cancelled" for job_id in taken), f"a job was cancelled that a task waits for; {where}"
-    if jobs[taken[-1]] == "running" and not simulation.left_behind():
-        assert live == [simulation.tries[-1].taken], f"not exactly one live job; {where}"
-    if not any(status == "failed" for status in jobs.values()):
-        assert len(set(taken)) == 1, f"attempts disagree; {where}"
+    # Without any mark, the time tells what was there before an earlier attempt; and nobody can help against overlaps.
+    alone = not simulation.overlapping() and endpoint.habits.list == "whole" and endpoint.habits.time != "equal"
+    if endpoint.habits.tell_jobs_apart or alone:
+        assert simulation.tries[-1].taken, where
+        if jobs[taken[-1]] == "running" and not simulation.left_behind():
+            assert live == [simulation.tries[-1].taken], f"not exactly one live job; {where}"
+        if not any(status == "failed" for status in jobs.values()):
+            assert len(set(taken)) == 1, f"attempts disagree; {where}"
     return len(jobs), len(simulation.tries)
 
 
@@ -258,7 +342,8 @@ class Script:
         self.now = 0.0
         self.answers = answers
         self.asked: list[tuple[float, Any]] = []
-        self.protocol = submit(Attempt("s", "f", first=first, started=0.0, list_lag=lag), lambda: self.now)
+        attempt = Attempt(MARKS, first=first, started=0.0, list_lag=lag, metadata_is_kept=True)
+        self.protocol = submit(attempt, lambda: self.now)
 
     def play(self) -> Submitted:
         answer: object = None
@@ -288,7 +373,7 @@ def test_an_ordinary_first_try_creates_after_one_look_and_looks_once_more_withou
     looks = iter([[], [job("a", "queued")]])
     script = Script(lag=lag, search=lambda _: next(looks), create=lambda _: job("a", "validating_files"))
     assert script.play().created
-    assert script.kinds() == [Recall, Search, Create, Search, Remember]
+    assert script.kinds() == [Recall, Search, Remember, Create, Remember, Search]
 
 
 def test_a_remembered_job_that_is_cancelled_while_a_retry_looks_on_is_replaced() -> None:
