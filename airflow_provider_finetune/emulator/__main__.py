@@ -43,7 +43,7 @@ async def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace, k
     from airflow_provider_finetune.emulator.app import application
     from airflow_provider_finetune.emulator.errors import ApiError, parse
     from airflow_provider_finetune.emulator.faults import Fault
-    from airflow_provider_finetune.emulator.models import base_models
+    from airflow_provider_finetune.emulator.model import base_models
     from airflow_provider_finetune.emulator.server import Server
     from airflow_provider_finetune.emulator.settings import Settings
     from airflow_provider_finetune.emulator.store import Store

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from airflow_provider_finetune.emulator.errors import json_body, parse
 from airflow_provider_finetune.emulator.faults import Fault, matches
 from airflow_provider_finetune.emulator.jobs import known_job
-from airflow_provider_finetune.emulator.models import ServedModel
+from airflow_provider_finetune.emulator.model import ServedModel
 from airflow_provider_finetune.emulator.settings import Settings
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from starlette.routing import Route
 
 from airflow_provider_finetune.emulator.errors import ApiError, json_body, model_not_found, parse
 from airflow_provider_finetune.emulator.examples import tokens_of
-from airflow_provider_finetune.emulator.models import served
-from airflow_provider_finetune.emulator.store import new_id
+from airflow_provider_finetune.emulator.identifiers import new_id
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,7 +34,7 @@ async def complete(request: Request) -> Response:
     ask = parse(Ask, await json_body(request))
     if ask.stream:
         raise ApiError(400, "This server does not stream: leave 'stream' out.", param="stream")
-    model = served(request.app.state.store, ask.model)
+    model = request.app.state.store.model(ask.model)
     if model is None:
         raise model_not_found(ask.model)
     reply = await asyncio.to_thread(model.reply, ask.messages)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_finetune.emulator.errors import ApiError, parse
-from airflow_provider_finetune.emulator.store import new_id
+from airflow_provider_finetune.emulator.identifiers import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

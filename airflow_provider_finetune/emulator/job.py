@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_finetune.emulator.models import ORGANIZATION, ServedModel
-from airflow_provider_finetune.emulator.store import new_id
+from airflow_provider_finetune.emulator.identifiers import new_id
+from airflow_provider_finetune.emulator.model import ORGANIZATION, ServedModel
 
 if TYPE_CHECKING:
     import asyncio

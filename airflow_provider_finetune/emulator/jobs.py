@@ -19,7 +19,6 @@ from airflow_provider_finetune.emulator.errors import (
 )
 from airflow_provider_finetune.emulator.hyperparameters import CreateJob
 from airflow_provider_finetune.emulator.job import Job
-from airflow_provider_finetune.emulator.models import served
 from airflow_provider_finetune.emulator.pages import page, with_ends
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ async def create_job(request: Request) -> Response:
     wanted = parse(CreateJob, await json_body(request))
     if store.settings.refuse_training:
         raise training_not_available()
-    base = served(store, wanted.model)
+    base = store.model(wanted.model)
     # A checkpoint answers, but cannot be trained on; the API tells neither from a model that does not exist.
     if base is None or ":ckpt-" in base.name:
         message = f"Model {wanted.model} is not available for fine-tuning or does not exist."

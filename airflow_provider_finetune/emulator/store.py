@@ -3,58 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
-import string
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_provider_finetune.emulator.file import StoredFile
+from airflow_provider_finetune.emulator.identifiers import new_id
+from airflow_provider_finetune.emulator.model import ALIASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_provider_finetune.emulator.job import Job
-    from airflow_provider_finetune.emulator.models import ServedModel
+    from airflow_provider_finetune.emulator.model import ServedModel
     from airflow_provider_finetune.emulator.settings import Settings
-    from airflow_provider_finetune.emulator.uploads import Upload
+    from airflow_provider_finetune.emulator.upload import Upload
 
 TRAINING_THREADS = 2  # more would only wait for each other
-_ALPHABET = string.ascii_letters + string.digits
-
-
-def new_id(prefix: str, length: int = 24) -> str:
-    """An id as the API makes them: the prefix and random letters and digits."""
-    return prefix + "".join(random.choices(_ALPHABET, k=length))  # noqa: S311 - told apart, not kept secret
-
-
-@dataclass
-class StoredFile:
-    """A file on disk and what the API says about it."""
-
-    id: str
-    filename: str
-    purpose: str
-    path: Path
-    bytes: int
-    created_at: int
-    expires_at: int | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "object": "file",
-            "bytes": self.bytes,
-            "created_at": self.created_at,
-            "expires_at": self.expires_at,
-            "filename": self.filename,
-            "purpose": self.purpose,
-            "status": "processed",
-            "status_details": None,
-        }
 
 
 @dataclass
@@ -92,6 +62,10 @@ class Store:
         file = StoredFile(new_id("file-", 22), filename, purpose, path, path.stat().st_size, now, expires_at)
         self.files[file.id] = file
         return file
+
+    def model(self, name: str) -> ServedModel | None:
+        """The model of that name or alias."""
+        return self.models.get(name) or self.models.get(ALIASES.get(name, ""))
 
     def new_path(self) -> Path:
         """A path for a new file's bytes."""
