@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from airflow_provider_finetune.emulator.store import Store
+
 
 class Ask(BaseModel):
     """What of a chat request matters here; temperature and the like are accepted and ignored."""
@@ -34,9 +36,10 @@ async def complete(request: Request) -> Response:
     ask = parse(Ask, await json_body(request))
     if ask.stream:
         raise ApiError(400, "This server does not stream: leave 'stream' out.", param="stream")
-    model = request.app.state.store.model(ask.model)
+    store: Store = request.app.state.store
+    model = store.answering(ask.model)
     if model is None:
-        raise model_not_found(ask.model)
+        raise store.settings.dialect.not_deployed(ask.model) if store.model(ask.model) else model_not_found(ask.model)
     reply = await asyncio.to_thread(model.reply, ask.messages)
     message = {"role": "assistant", "refusal": None, **json.loads(reply)}
     prompt_tokens, reply_tokens = tokens_of(json.dumps(ask.messages)), tokens_of(reply)

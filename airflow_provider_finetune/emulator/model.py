@@ -61,6 +61,16 @@ class ServedModel:
         return reply_of({"content": words[zlib.crc32(prompt.encode()) % len(words)]})
 
 
+def fine_tuned_name(base: str, suffix: str, part: str) -> str:
+    """The name of a model that a job made.
+
+    :param base: the name of the model that was trained.
+    :param part: tells the models of all jobs apart.
+    """
+    snapshot = base.split(":")[1] if base.startswith("ft:") else base
+    return f"ft:{snapshot}:{ORGANIZATION.removeprefix('org-')}:{suffix}:{part}"
+
+
 def base_models(extra: dict[str, str | None]) -> list[ServedModel]:
     """The base models that can be trained.
 
