@@ -84,7 +84,7 @@ class Emulator:
         """Changes switches of the server; returns all of them.
 
         :param settings: `like`, `job_seconds`, `refuse_training`, `list_lag_seconds`, `ignore_metadata_filter`,
-            `drop_metadata`, `keeps`, `refuses`, `late_seconds`, `repeat_events`, `job_fields`.
+            `drop_metadata`, `keeps`, `refuses`, `duplicate_jobs`, `late_seconds`, `repeat_events`, `job_fields`.
         """
         changed: dict[str, Any] = self._admin("PATCH", "/settings", settings)
         return changed

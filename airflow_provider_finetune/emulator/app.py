@@ -56,7 +56,7 @@ class DialectCheck:
             dialect, method, path = self._store.settings.dialect, scope["method"], scope["path"].removeprefix("/v1")
             refusal = dialect.refusal(method, path, Headers(scope=scope), QueryParams(scope["query_string"]))
             if refusal:
-                await JSONResponse(dialect.body(refusal), refusal.status)(scope, receive, send)
+                await JSONResponse(dialect.show_error(refusal), refusal.status)(scope, receive, send)
                 return
             scope = {**scope, "path": "/v1" + dialect.path(method, path)}
         await self.app(scope, receive, send)
@@ -65,7 +65,7 @@ class DialectCheck:
 def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     dialect = request.app.state.store.settings.dialect
-    return JSONResponse(dialect.body(error), error.status, error.headers)
+    return JSONResponse(dialect.show_error(error), error.status, error.headers)
 
 
 def _http_error(request: Request, error: Exception) -> Response:

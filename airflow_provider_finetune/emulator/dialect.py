@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Shown = dict[str, Any]
 JOBS = "/fine_tuning/jobs"
+_NO_PROVIDER = "Invalid request, No litellm managed file id or custom_llm_provider provided."
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Answer:
 
     status: int = 404
     message: str = "Invalid URL"
+    type: str = "invalid_request_error"
 
 
 def _job_as_it_is(_: Job, shown: Shown, __: bool) -> Shown:
@@ -75,8 +77,7 @@ class Dialect:
     shuffles_events: bool = False
     hex_ids: bool = False
     name_model: Callable[[str, str, str], str] = fine_tuned_name
-    is_fastapi: bool = False
-    """Whether errors are `{"detail": "text"}`."""
+    show_error: Callable[[ApiError], Shown] = lambda error: {"error": error.error}
 
     must_deploy: bool = False
     """Whether a fine-tuned model answers only after it was deployed."""
@@ -91,13 +92,13 @@ class Dialect:
         for request, answer in self.closed.items():
             methods, paths = request.split(" ")
             if matches(methods, paths, method, path):
-                return ApiError(answer.status, answer.message)
+                return ApiError(answer.status, answer.message, type=answer.type)
         if not path.startswith(JOBS):
             return None
         if self.needed_header and not headers.get(self.needed_header):
             return ApiError(401, f"Missing {self.needed_header} header")
         if self.needs_provider and method == "GET" and not query.get("custom_llm_provider"):
-            return ApiError(400, "Invalid request, No litellm managed file id or custom_llm_provider provided.")
+            return ApiError(400, _NO_PROVIDER, type="internal_server_error")
         return None
 
     def path(self, method: str, path: str) -> str:
@@ -113,8 +114,7 @@ class Dialect:
         """
         given = {name for name, value in body.items() if value is not None}
         if self.needs_provider and "custom_llm_provider" not in given:
-            message = "Invalid request, No litellm managed file id or custom_llm_provider provided."
-            raise ApiError(500, message, type="internal_server_error")
+            raise ApiError(500, _NO_PROVIDER, type="internal_server_error")
         if self.is_strict and (unknown := sorted(given - CreateJob.model_fields.keys())):
             raise ApiError(400, f"Unsupported parameter: '{unknown[0]}'.", param=unknown[0], code="unknown_parameter")
         if refused := sorted(given & self.refuses):
@@ -149,7 +149,3 @@ class Dialect:
     def new_id(self, prefix: str, length: int = 24) -> str:
         """A new id of the endpoint's form."""
         return prefix + secrets.token_hex(16) if self.hex_ids else new_id(prefix, length)
-
-    def body(self, error: ApiError) -> Shown:
-        """An error in the endpoint's words."""
-        return {"detail": str(error)} if self.is_fastapi else {"error": error.error}

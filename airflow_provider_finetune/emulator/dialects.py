@@ -28,6 +28,11 @@ def _without(*requests: str) -> dict[str, Answer]:
     return dict.fromkeys(requests, Answer())
 
 
+def _detail(error: ApiError) -> Shown:
+    """An error as FastAPI words it."""
+    return {"detail": str(error)}
+
+
 # Azure
 
 _AZURE_STATUSES = {"validating_files": "pending", "queued": "pending"}
@@ -177,7 +182,7 @@ UNSLOTH = Dialect(
     show_job=_unsloth_job,
     show_event=_unsloth_event,
     name_model=_unsloth_name,
-    is_fastapi=True,
+    show_error=_detail,
     must_deploy=True,
 )
 
@@ -209,7 +214,7 @@ TENSTORRENT = Dialect(
     keeps=NOTHING,
     created_status=201,
     list_key="jobs",
-    is_fastapi=True,
+    show_error=_detail,
 )
 
 ZHIPU = Dialect(
@@ -220,21 +225,32 @@ ZHIPU = Dialect(
 
 # Gateways
 
+_LITELLM_NO_JOB = "9 validation errors for LiteLLMFineTuningJob"
+
 
 def _litellm_job(job: Job, shown: Shown, _: bool) -> Shown:
     # The gateway shows the job of the endpoint behind it, whose method is the one that it did get.
     return {**shown, "metadata": None, "method": job.truth()["method"]}
 
 
+def _litellm_error(error: ApiError) -> Shown:
+    # Of an error of the endpoint behind it, the gateway passes on the message and the param, but neither code nor type.
+    own, type = error.error, "internal_server_error"
+    message = own["message"] if own["type"] == type else f"Error code: {error.status} - {own['message']}"
+    return {"error": {"message": message, "type": type, "param": own["param"], "code": str(error.status)}}
+
+
 LITELLM = Dialect(
     closed={
-        **_without(*PAUSE, *UPLOADS),
-        **dict.fromkeys((EVENTS, CHECKPOINTS), Answer(500, "9 validation errors for LiteLLMFineTuningJob")),
+        **_without(*UPLOADS),
+        **dict.fromkeys(PAUSE, Answer(405, "Method Not Allowed")),
+        **dict.fromkeys((EVENTS, CHECKPOINTS), Answer(500, _LITELLM_NO_JOB, "internal_server_error")),
     },
     needs_provider=True,
     keeps=frozenset({"seed", "suffix"}),
     ignores_method=True,
     show_job=_litellm_job,
+    show_error=_litellm_error,
 )
 
 

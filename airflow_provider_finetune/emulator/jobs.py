@@ -74,21 +74,22 @@ async def create_job(request: Request) -> Response:
         validation_path = usable_file(store, wanted.validation_file, "validation_file")
     if dialect.one_at_a_time and not all(job.is_over for job in store.jobs.values()):
         raise busy()
-    job = Job(
-        wanted,
-        base,
-        wanted.chosen_method(),
-        wanted.seed if wanted.seed is not None else secrets.randbelow(2**31),
-        store.settings.job_seconds,
-        training_path,
-        validation_path,
-        asked,
-        keeps=dialect.keeps,
-        name_model=dialect.name_model,
-        id=dialect.new_id("ftjob-"),
-    )
-    store.jobs[job.id] = job
-    life.begin(store, job)
+    for _ in range(store.settings.duplicate_jobs + 1):
+        job = Job(
+            wanted,
+            base,
+            wanted.chosen_method(),
+            wanted.seed if wanted.seed is not None else secrets.randbelow(2**31),
+            store.settings.job_seconds,
+            training_path,
+            validation_path,
+            asked,
+            keeps=dialect.keeps,
+            name_model=dialect.name_model,
+            id=dialect.new_id("ftjob-"),
+        )
+        store.jobs[job.id] = job
+        life.begin(store, job)
     return JSONResponse(store.settings.shown(job), dialect.created_status)
 
 

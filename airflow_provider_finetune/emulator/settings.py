@@ -39,6 +39,8 @@ class Settings(BaseModel):
     """What of a create request can be read back from its job; `None`: what the endpoint keeps."""
     refuses: list[str] = Field(default_factory=list)
     """Fields of a create request that are answered 400, beside those that the endpoint refuses."""
+    duplicate_jobs: int = Field(default=0, ge=0)
+    """Jobs that a create makes beside its own, as behind a gateway that sends a request again whose answer it lost."""
     late_seconds: float | None = Field(default=None, ge=0)
     """How long after a job's end the endpoint does not show it yet, where it is late with the name of the model or with
     the end of a cancel; `None`: half of the seconds that the job takes, at most two minutes."""

@@ -180,6 +180,7 @@ PAUSES = {
     "openai": "taken",
     "portkey": "taken",
     "unsloth": 400,
+    "litellm": 405,
 }
 
 
@@ -494,6 +495,17 @@ def test_litellm_needs_to_be_told_the_provider(emulator, like, upload, create, a
     assert len(emulator.jobs()) == 1
 
 
+def test_litellm_loses_the_code_of_an_error(client, like, create):
+    like("litellm")
+    error = refused(404, lambda: client.fine_tuning.jobs.retrieve("ftjob-nobody"))
+    assert error.body == {
+        "message": "Error code: 404 - Could not find fine tune: ftjob-nobody",
+        "type": "internal_server_error",
+        "param": "fine_tune_id",
+        "code": "404",
+    }
+
+
 def test_litellm_shows_the_method_that_the_job_did_get(emulator, client, like, animals):
     job = like("litellm")(animals, method=supervised(n_epochs=2), metadata={"run": "1"}, seed=7)
     ended(emulator, job.id)
@@ -521,6 +533,13 @@ def test_portkey_tells_times_in_milliseconds_and_errors_as_text(emulator, client
 
 
 # -- endpoints that nobody has met yet
+
+
+def test_a_create_can_make_more_than_one_job(emulator, client, create, animals):
+    emulator.set(duplicate_jobs=1)
+    job = create(animals, seed=7)
+    assert [true["seed"] for true in emulator.jobs()] == [7, 7]
+    assert client.fine_tuning.jobs.list().data[0].id == job.id
 
 
 def test_what_is_kept_and_refused_can_be_chosen(emulator, client, create, animals):
