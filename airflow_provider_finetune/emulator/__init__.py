@@ -21,12 +21,27 @@ import urllib.parse
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Emulator", "running"]
+__all__ = ["Emulator", "Endpoint", "running"]
+
+Endpoint = Literal[
+    "openai",
+    "azure",
+    "bedrock",
+    "nebius",
+    "crusoe",
+    "unsloth",
+    "llmariner",
+    "tenstorrent",
+    "zhipu",
+    "litellm",
+    "portkey",
+]
+"""An endpoint that the emulator can be like."""
 
 SECONDS_TO_START = 30.0
 SECONDS_TO_STOP = 5.0
@@ -68,8 +83,8 @@ class Emulator:
     def set(self, **settings: Any) -> dict[str, Any]:
         """Changes switches of the server; returns all of them.
 
-        :param settings: `job_seconds`, `refuse_training`, `list_lag_seconds`, `ignore_metadata_filter`,
-            `drop_metadata`, `repeat_events`, `job_fields`.
+        :param settings: `like`, `job_seconds`, `refuse_training`, `list_lag_seconds`, `ignore_metadata_filter`,
+            `drop_metadata`, `keeps`, `refuses`, `duplicate_jobs`, `late_seconds`, `repeat_events`, `job_fields`.
         """
         changed: dict[str, Any] = self._admin("PATCH", "/settings", settings)
         return changed
@@ -86,6 +101,13 @@ class Emulator:
     def add_model(self, name: str, shutdown_date: str | None = None) -> None:
         """Adds a base model, or changes its shutdown date (YYYY-MM-DD)."""
         self._admin("POST", "/models", {"name": name, "shutdown_date": shutdown_date})
+
+    def deploy(self, model: str, name: str | None = None) -> None:
+        """Makes a fine-tuned model answer under a name (its own by default), where it has to be deployed first.
+
+        :raises ValueError: there is no such model.
+        """
+        self._admin("POST", "/deployments", {"model": model, "name": name or ""})
 
     def requests(self, method: str = "*", path: str = "/**") -> list[dict[str, Any]]:
         """The requests that reached the server: `{method, path, at, status, fault}`, oldest first."""
@@ -111,12 +133,14 @@ class Emulator:
                 return json.load(answer)
         except urllib.error.HTTPError as e:
             with e:
-                raise ValueError(json.load(e)["error"]["message"]) from None
+                body = json.load(e)
+                raise ValueError(body.get("detail") or body["error"]["message"]) from None
 
 
 @contextmanager
 def running(
     *,
+    like: Endpoint = "openai",
     job_seconds: float = 2,
     port: int = 0,
     api_key: str | None = None,
@@ -126,6 +150,7 @@ def running(
 ) -> Iterator[Emulator]:
     """A running emulator, stopped at the end of the block, and also when this process dies.
 
+    :param like: the endpoint that it is like.
     :param job_seconds: seconds that a job takes; 0 is as fast as possible.
     :param port: 0 takes a free one.
     :param api_key: the key that clients have to send; a random one by default.
@@ -136,7 +161,7 @@ def running(
     """
     key = api_key or secrets.token_urlsafe(24)
     command = [sys.executable, "-m", f"{__name__}", "--stop-with-stdin"]
-    command += ["--port", str(port), "--job-seconds", str(job_seconds), *options]
+    command += ["--like", like, "--port", str(port), "--job-seconds", str(job_seconds), *options]
     for fault in faults:
         command += ["--fault", fault]
     for name, date in (models or {}).items():

@@ -6,7 +6,9 @@ import argparse
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
+
+from airflow_provider_finetune.emulator import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +45,7 @@ async def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace, k
     from airflow_provider_finetune.emulator.app import application
     from airflow_provider_finetune.emulator.errors import ApiError, parse
     from airflow_provider_finetune.emulator.faults import Fault
-    from airflow_provider_finetune.emulator.models import base_models
+    from airflow_provider_finetune.emulator.model import base_models
     from airflow_provider_finetune.emulator.server import Server
     from airflow_provider_finetune.emulator.settings import Settings
     from airflow_provider_finetune.emulator.store import Store
@@ -52,6 +54,7 @@ async def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace, k
         settings = parse(
             Settings,
             {
+                "like": options.like,
                 "job_seconds": options.job_seconds,
                 "refuse_training": options.refuse_training,
                 "list_lag_seconds": options.list_lag,
@@ -92,6 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=8765, help="port to listen on; 0 takes a free one (default: %(default)s)")
     add("--api-key", metavar="KEY", help=f"key that clients send; better in {KEY_VARIABLE}, as `ps` shows options")
+    add(
+        "--like",
+        choices=get_args(Endpoint),
+        default="openai",
+        metavar="ENDPOINT",
+        help=f"the endpoint to be like: {', '.join(get_args(Endpoint))} (default: %(default)s)",
+    )
     add(
         "--job-seconds",
         type=float,

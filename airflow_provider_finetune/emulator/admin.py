@@ -13,10 +13,12 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from airflow_provider_finetune.emulator.deployments import Deployment, deployed
 from airflow_provider_finetune.emulator.errors import json_body, parse
-from airflow_provider_finetune.emulator.faults import Fault, matches
+from airflow_provider_finetune.emulator.faults import Fault
 from airflow_provider_finetune.emulator.jobs import known_job
-from airflow_provider_finetune.emulator.models import ServedModel
+from airflow_provider_finetune.emulator.model import ServedModel
+from airflow_provider_finetune.emulator.requests import matches
 from airflow_provider_finetune.emulator.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,14 +72,16 @@ async def change_settings(request: Request) -> Response:
 async def all_jobs(request: Request) -> Response:
     """Every job as it really is, oldest first, without lag, filter, pages or odd fields."""
     store: Store = request.app.state.store
-    return JSONResponse({"data": [{**job.truth(), "shown": job.shown} for job in store.jobs.values()]})
+    return JSONResponse(
+        {"data": [{**job.truth(), "shown": job.shown, "asked": job.asked} for job in store.jobs.values()]}
+    )
 
 
 async def show_job(request: Request) -> Response:
     """Makes a job show these fields instead of its own; `{}` makes it show its own again."""
     job = known_job(request)
     job.shown = await json_body(request)
-    return JSONResponse(job.as_json(request.app.state.store.settings))
+    return JSONResponse(request.app.state.store.settings.shown(job))
 
 
 async def add_model(request: Request) -> Response:
@@ -87,6 +91,11 @@ async def add_model(request: Request) -> Response:
     model = ServedModel(wanted.name, int(time()), day)
     request.app.state.store.models[model.name] = model
     return JSONResponse(model.as_json())
+
+
+async def deploy(request: Request) -> Response:
+    """Makes a model answer under a name, its own by default: `{"model": ..., "name": ...}`."""
+    return deployed(request, parse(Deployment, await json_body(request)))
 
 
 async def list_requests(request: Request) -> Response:
@@ -116,6 +125,7 @@ routes = [
     Route("/jobs", all_jobs),
     Route("/jobs/{job_id}/shown", show_job, methods=["PUT"]),
     Route("/models", add_model, methods=["POST"]),
+    Route("/deployments", deploy, methods=["POST"]),
     Route("/requests", list_requests),
     Route("/reset", reset, methods=["POST"]),
 ]

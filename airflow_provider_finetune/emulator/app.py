@@ -6,13 +6,14 @@ import hmac
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount
 
-from airflow_provider_finetune.emulator import admin, chat, files, jobs, models, uploads
+from airflow_provider_finetune.emulator import admin, chat, deployments, files, jobs, models, uploads
 from airflow_provider_finetune.emulator.errors import ApiError, invalid_api_key
 from airflow_provider_finetune.emulator.faults import Faulty
 from airflow_provider_finetune.emulator.requests import Requests
@@ -43,9 +44,28 @@ class KeyCheck:
         await self.app(scope, receive, send)
 
 
-def _api_error(_: Request, error: Exception) -> Response:
+class DialectCheck:
+    """Lets a request through to a route that the endpoint has; on the way, some are taken for others."""
+
+    def __init__(self, app: ASGIApp, store: Store) -> None:
+        self.app = app
+        self._store = store
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/v1/"):
+            dialect, method, path = self._store.settings.dialect, scope["method"], scope["path"].removeprefix("/v1")
+            refusal = dialect.refusal(method, path, Headers(scope=scope), QueryParams(scope["query_string"]))
+            if refusal:
+                await JSONResponse(dialect.show_error(refusal), refusal.status)(scope, receive, send)
+                return
+            scope = {**scope, "path": "/v1" + dialect.path(method, path)}
+        await self.app(scope, receive, send)
+
+
+def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return error.response()
+    dialect = request.app.state.store.settings.dialect
+    return JSONResponse(dialect.show_error(error), error.status, error.headers)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -57,7 +77,7 @@ def _http_error(request: Request, error: Exception) -> Response:
         message = f"Not allowed: {where}"
     else:
         message = error.detail
-    return ApiError(error.status_code, message, headers=dict(error.headers or {})).response()
+    return _api_error(request, ApiError(error.status_code, message, headers=dict(error.headers or {})))
 
 
 def _client_left(_: Request, __: Exception) -> Response:
@@ -73,8 +93,13 @@ def application(store: Store, key: str, faults: Iterable[Fault] = ()) -> Faulty:
     """The whole server as an ASGI application."""
     v1 = [*jobs.routes, *files.routes, *uploads.routes, *models.routes, *chat.routes]
     app = Starlette(
-        routes=[Mount("/v1", routes=v1), Mount("/admin", routes=admin.routes)],
-        middleware=[Middleware(KeyCheck, key=key)],
+        routes=[
+            Mount("/v1", routes=v1),
+            Mount("/inference/v1", routes=chat.routes),
+            Mount("/admin", routes=admin.routes),
+            *deployments.routes,
+        ],
+        middleware=[Middleware(KeyCheck, key=key), Middleware(DialectCheck, store=store)],
         exception_handlers={
             ApiError: _api_error,
             HTTPException: _http_error,

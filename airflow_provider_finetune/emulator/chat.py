@@ -13,12 +13,13 @@ from starlette.routing import Route
 
 from airflow_provider_finetune.emulator.errors import ApiError, json_body, model_not_found, parse
 from airflow_provider_finetune.emulator.examples import tokens_of
-from airflow_provider_finetune.emulator.models import served
-from airflow_provider_finetune.emulator.store import new_id
+from airflow_provider_finetune.emulator.identifiers import new_id
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
+
+    from airflow_provider_finetune.emulator.store import Store
 
 
 class Ask(BaseModel):
@@ -35,9 +36,10 @@ async def complete(request: Request) -> Response:
     ask = parse(Ask, await json_body(request))
     if ask.stream:
         raise ApiError(400, "This server does not stream: leave 'stream' out.", param="stream")
-    model = served(request.app.state.store, ask.model)
+    store: Store = request.app.state.store
+    model = store.answering(ask.model)
     if model is None:
-        raise model_not_found(ask.model)
+        raise store.settings.dialect.not_deployed(ask.model) if store.model(ask.model) else model_not_found(ask.model)
     reply = await asyncio.to_thread(model.reply, ask.messages)
     message = {"role": "assistant", "refusal": None, **json.loads(reply)}
     prompt_tokens, reply_tokens = tokens_of(json.dumps(ask.messages)), tokens_of(reply)

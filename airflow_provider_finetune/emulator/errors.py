@@ -62,6 +62,11 @@ def training_not_available() -> ApiError:
     )
 
 
+def busy() -> ApiError:
+    """409 for a create at an endpoint that has one job at a time."""
+    return ApiError(409, "A training job is already running. Wait until it has ended, or cancel it.")
+
+
 def invalid_api_key() -> ApiError:
     """401; the message does not repeat the key."""
     return ApiError(401, "Incorrect API key provided.", code="invalid_api_key")

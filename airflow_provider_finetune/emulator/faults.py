@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import shlex
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from airflow_provider_finetune.emulator.errors import ApiError, parse
-from airflow_provider_finetune.emulator.store import new_id
+from airflow_provider_finetune.emulator.identifiers import new_id
+from airflow_provider_finetune.emulator.requests import matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,12 +105,6 @@ class Fault(BaseModel):
             code=code,
             headers={"retry-after": self.retry_after} if self.retry_after else None,
         )
-
-
-def matches(method_pattern: str, path_pattern: str, method: str, path: str) -> bool:
-    """Whether a request has this method (`*`: any) and a path like this pattern."""
-    pattern = re.escape(path_pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
-    return method_pattern in ("*", method) and re.fullmatch(pattern, path) is not None
 
 
 class Faulty:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import shutil
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from airflow_provider_finetune.emulator.errors import ApiError, file_not_found, parse
+from airflow_provider_finetune.emulator.file import RESULTS_PURPOSE, ExpiresAfter, Purpose
 from airflow_provider_finetune.emulator.pages import page, with_ends
 
 if TYPE_CHECKING:
@@ -20,18 +21,11 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from airflow_provider_finetune.emulator.store import Store, StoredFile
+    from airflow_provider_finetune.emulator.file import StoredFile
+    from airflow_provider_finetune.emulator.store import Store
 
 MOST_BYTES = 512 * 1024 * 1024
 _FORM_OVERHEAD = 64 * 1024
-RESULTS_PURPOSE = "fine-tune-results"
-
-Purpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
-
-
-class ExpiresAfter(BaseModel):
-    anchor: Literal["created_at"]
-    seconds: int = Field(ge=3600, le=2_592_000)
 
 
 class CreateFile(BaseModel):

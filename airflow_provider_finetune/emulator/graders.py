@@ -1,8 +1,8 @@
 """Graders of the reinforcement method: their shapes, and the reward they give to an answer.
 
-`string_check` is exact and `text_similarity` is the F1 of shared words whatever its metric. A `python` or
-`score_model` grader is not run: it is approximated by the similarity to the row's first reference field, and a `multi`
-grader by the mean of its parts.
+`string_check` is exact and `text_similarity` is the F1 of shared words whatever its metric. A `python`,
+`score_model` or `lambda` grader is not run: it is approximated by the similarity to the row's first reference field,
+and a `multi` grader by the mean of its parts.
 """
 
 from __future__ import annotations
@@ -111,6 +111,12 @@ class ScoreModel(_Approximated):
     input: list[Any]
 
 
+class Lambda(_Approximated):
+    """A function in the cloud; `lambda` says which."""
+
+    type: Literal["lambda"]
+
+
 class Multi(BaseModel):
     type: Literal["multi"]
     name: str
@@ -129,7 +135,7 @@ class Multi(BaseModel):
         return sum(part.reward(item, output) for part in self.parts) / len(self.parts)
 
 
-Grader = Annotated[StringCheck | TextSimilarity | Python | ScoreModel | Multi, Field(discriminator="type")]
+Grader = Annotated[StringCheck | TextSimilarity | Python | ScoreModel | Lambda | Multi, Field(discriminator="type")]
 Multi.model_rebuild()
 
 
@@ -137,4 +143,4 @@ def approximated(grader: Grader) -> list[str]:
     """The types of the graders in here whose verdict is only approximated."""
     if isinstance(grader, Multi):
         return ["multi", *(name for part in grader.parts for name in approximated(part))]
-    return [grader.type] if isinstance(grader, Python | ScoreModel) else []
+    return [grader.type] if isinstance(grader, _Approximated) else []

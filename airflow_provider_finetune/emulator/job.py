@@ -6,19 +6,21 @@ from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_finetune.emulator.models import ORGANIZATION, ServedModel
-from airflow_provider_finetune.emulator.store import new_id
+from airflow_provider_finetune.emulator.identifiers import new_id
+from airflow_provider_finetune.emulator.model import ORGANIZATION, ServedModel, fine_tuned_name
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
     from pathlib import Path
 
     from airflow_provider_finetune.emulator.hyperparameters import CreateJob, Method
     from airflow_provider_finetune.emulator.learner import Model
-    from airflow_provider_finetune.emulator.settings import Settings
 
 TERMINAL = ("succeeded", "failed", "cancelled")
 KEPT_EPOCHS = 3
+FIELDS = frozenset({"metadata", "seed", "suffix", "method"})
+"""The fields of a create request that an endpoint may keep or lose."""
 
 
 @dataclass(eq=False)
@@ -32,15 +34,20 @@ class Job:
     seconds: float
     training_path: Path
     validation_path: Path | None
+    asked: dict[str, Any]
+    """The body of the request that created the job, whatever of it had an effect."""
+    keeps: frozenset[str] = FIELDS
+    """Those that are shown again."""
+    name_model: Callable[[str, str, str], str] = fine_tuned_name
     id: str = field(default_factory=lambda: new_id("ftjob-"))
     created_at: int = field(default_factory=lambda: int(time()))
     created_monotonic: float = field(default_factory=monotonic)
     status: str = "validating_files"
-    metadata: dict[str, str] | None = None
     error: dict[str, str | None] | None = None
     resolved: dict[str, Any] | None = None
     fine_tuned_model: str | None = None
     finished_at: int | None = None
+    ended_monotonic: float | None = None
     estimated_finish: int | None = None
     trained_tokens: int | None = None
     result_files: list[str] = field(default_factory=list)
@@ -64,13 +71,19 @@ class Job:
         """Those that exist now, oldest first."""
         return [*self.epoch_checkpoints, *([self.pause_checkpoint] if self.pause_checkpoint else [])]
 
-    def as_json(self, settings: Settings) -> dict[str, Any]:
-        """The job as the API shows it, odd fields included."""
-        return {**self.truth(), **settings.job_fields, **self.shown}
+    @property
+    def seconds_since_end(self) -> float:
+        """How long the job has been over; 0 while it is not."""
+        return 0 if self.ended_monotonic is None else monotonic() - self.ended_monotonic
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """All of them, as far as they are known."""
+        return self.resolved or self.method.part.hyperparameters.model_dump()
 
     def truth(self) -> dict[str, Any]:
         """The job as it is."""
-        hyperparameters = self.resolved or self.method.part.hyperparameters.model_dump()
+        hyperparameters = self.hyperparameters
         shown = ("n_epochs", "batch_size", "learning_rate_multiplier")
         return {
             "object": "fine_tuning.job",
@@ -90,7 +103,7 @@ class Job:
             "seed": self.seed,
             "estimated_finish": self.estimated_finish,
             "integrations": [i.model_dump(exclude_none=True) for i in self.wanted.integrations or []],
-            "metadata": self.metadata,
+            "metadata": self.wanted.metadata,
             "method": self.method.as_json(hyperparameters),
         }
 
@@ -110,8 +123,7 @@ class Job:
 
     def model_name(self, part: str) -> str:
         """The full name of a model of this job, whose last part is the job's name or that of a checkpoint."""
-        base = self.base.name.split(":")[1] if self.base.name.startswith("ft:") else self.base.name
-        return f"ft:{base}:{ORGANIZATION.removeprefix('org-')}:{self.wanted.suffix or ''}:{part}"
+        return self.name_model(self.base.name, self.wanted.suffix or "", part)
 
     def add_checkpoint(
         self, metrics: dict[str, float], learned: Model, *, is_pause: bool = False, is_final: bool = False
@@ -144,6 +156,7 @@ class Job:
         """Moves to a status from which nothing moves on."""
         self.status = status
         self.finished_at = int(time())
+        self.ended_monotonic = monotonic()
         self.estimated_finish = None
 
     def stop(self) -> None:

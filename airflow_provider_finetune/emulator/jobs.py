@@ -12,6 +12,7 @@ from starlette.routing import Route
 from airflow_provider_finetune.emulator import life
 from airflow_provider_finetune.emulator.errors import (
     ApiError,
+    busy,
     job_not_found,
     json_body,
     parse,
@@ -19,7 +20,6 @@ from airflow_provider_finetune.emulator.errors import (
 )
 from airflow_provider_finetune.emulator.hyperparameters import CreateJob
 from airflow_provider_finetune.emulator.job import Job
-from airflow_provider_finetune.emulator.models import served
 from airflow_provider_finetune.emulator.pages import page, with_ends
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def known_job(request: Request) -> Job:
 
 
 def answer(request: Request, job: Job) -> Response:
-    return JSONResponse(job.as_json(request.app.state.store.settings))
+    return JSONResponse(request.app.state.store.settings.shown(job))
 
 
 def usable_file(store: Store, file_id: str, param: str) -> Path:
@@ -58,10 +58,12 @@ def usable_file(store: Store, file_id: str, param: str) -> Path:
 async def create_job(request: Request) -> Response:
     """A new job, which starts at once."""
     store: Store = request.app.state.store
-    wanted = parse(CreateJob, await json_body(request))
+    dialect, asked = store.settings.dialect, await json_body(request)
+    wanted = parse(CreateJob, dialect.read(asked))
+    dialect.check(wanted)
     if store.settings.refuse_training:
         raise training_not_available()
-    base = served(store, wanted.model)
+    base = store.model(wanted.model)
     # A checkpoint answers, but cannot be trained on; the API tells neither from a model that does not exist.
     if base is None or ":ckpt-" in base.name:
         message = f"Model {wanted.model} is not available for fine-tuning or does not exist."
@@ -70,19 +72,25 @@ async def create_job(request: Request) -> Response:
     validation_path = None
     if wanted.validation_file:
         validation_path = usable_file(store, wanted.validation_file, "validation_file")
-    job = Job(
-        wanted,
-        base,
-        wanted.chosen_method(),
-        wanted.seed if wanted.seed is not None else secrets.randbelow(2**31),
-        store.settings.job_seconds,
-        training_path,
-        validation_path,
-        metadata=None if store.settings.drop_metadata else wanted.metadata,
-    )
-    store.jobs[job.id] = job
-    life.begin(store, job)
-    return answer(request, job)
+    if dialect.one_at_a_time and not all(job.is_over for job in store.jobs.values()):
+        raise busy()
+    for _ in range(store.settings.duplicate_jobs + 1):
+        job = Job(
+            wanted,
+            base,
+            wanted.chosen_method(),
+            wanted.seed if wanted.seed is not None else secrets.randbelow(2**31),
+            store.settings.job_seconds,
+            training_path,
+            validation_path,
+            asked,
+            keeps=dialect.keeps,
+            name_model=dialect.name_model,
+            id=dialect.new_id("ftjob-"),
+        )
+        store.jobs[job.id] = job
+        life.begin(store, job)
+    return JSONResponse(store.settings.shown(job), dialect.created_status)
 
 
 async def list_jobs(request: Request) -> Response:
@@ -90,13 +98,15 @@ async def list_jobs(request: Request) -> Response:
     store: Store = request.app.state.store
     settings, now = store.settings, monotonic()
     jobs = [job for job in reversed(store.jobs.values()) if now - job.created_monotonic >= settings.list_lag_seconds]
-    if not settings.ignore_metadata_filter:
+    if settings.heeds_metadata_filter:
         query = request.query_params
         wanted = {k[9:-1]: v for k, v in query.items() if k.startswith("metadata[") and k.endswith("]")}
-        jobs = [job for job in jobs if wanted.items() <= (job.metadata or {}).items()]
+        jobs = [job for job in jobs if wanted.items() <= (job.wanted.metadata or {}).items()]
         if query.get("metadata") == "null":
-            jobs = [job for job in jobs if not job.metadata]
-    return JSONResponse(page(request, [job.as_json(settings) for job in jobs], limit=20))
+            jobs = [job for job in jobs if not job.wanted.metadata]
+    shown = [settings.shown(job) for job in jobs]
+    key = settings.dialect.list_key
+    return JSONResponse(page(request, shown, limit=20) if key == "data" else {key: shown})
 
 
 async def retrieve_job(request: Request) -> Response:
@@ -134,7 +144,7 @@ def _not_possible(job: Job, what: str) -> ApiError:
 
 async def list_events(request: Request) -> Response:
     """A page of events, newest first."""
-    events = known_job(request).events[::-1]
+    events = request.app.state.store.settings.dialect.events(known_job(request))
     listed = page(request, events, limit=20)
     after = request.query_params.get("after")
     if after and request.app.state.store.settings.repeat_events:
@@ -144,7 +154,7 @@ async def list_events(request: Request) -> Response:
 
 async def list_checkpoints(request: Request) -> Response:
     """A page of checkpoints, newest first."""
-    checkpoints = known_job(request).checkpoints[::-1]
+    checkpoints = request.app.state.store.settings.dialect.checkpoints(known_job(request))
     return JSONResponse(with_ends(page(request, checkpoints, limit=10), empty=None))
 
 

@@ -13,7 +13,7 @@ from traceback import format_tb
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.emulator.examples import BadFile, Examples, read_examples
-from airflow_provider_finetune.emulator.files import RESULTS_PURPOSE
+from airflow_provider_finetune.emulator.file import RESULTS_PURPOSE
 from airflow_provider_finetune.emulator.graders import approximated
 from airflow_provider_finetune.emulator.hyperparameters import Reinforcement, resolve
 

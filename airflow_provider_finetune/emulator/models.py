@@ -1,97 +1,28 @@
-"""The models that answer: base models, fine-tuned models and their checkpoints; and their routes."""
+"""The routes of models: list, retrieve, delete."""
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass
-from datetime import date
-from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from airflow_provider_finetune.emulator.errors import ApiError, model_not_found
-from airflow_provider_finetune.emulator.examples import last_user_turn, reply_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from airflow_provider_finetune.emulator.learner import Model
-    from airflow_provider_finetune.emulator.store import Store
-
-ORGANIZATION = "org-emulator"
-BASE_MODELS = (
-    "gpt-4.1-2025-04-14",
-    "gpt-4.1-mini-2025-04-14",
-    "gpt-4.1-nano-2025-04-14",
-    "gpt-4o-2024-08-06",
-    "gpt-4o-mini-2024-07-18",
-    "gpt-3.5-turbo-0125",
-    "o4-mini-2025-04-16",
-)
-ALIASES = {
-    "gpt-4.1": "gpt-4.1-2025-04-14",
-    "gpt-4.1-mini": "gpt-4.1-mini-2025-04-14",
-    "gpt-4.1-nano": "gpt-4.1-nano-2025-04-14",
-    "gpt-4o": "gpt-4o-2024-08-06",
-    "gpt-4o-mini": "gpt-4o-mini-2024-07-18",
-    "gpt-3.5-turbo": "gpt-3.5-turbo-0125",
-    "o4-mini": "o4-mini-2025-04-16",
-}
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """A model that answers; `learned` is `None` for a base model."""
-
-    name: str
-    created_at: int
-    shutdown_date: str | None = None
-    learned: Model | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "id": self.name,
-            "object": "model",
-            "created": self.created_at,
-            "owned_by": ORGANIZATION if self.learned else "system",
-            "shutdown_date": self.shutdown_date,
-        }
-
-    def reply(self, messages: list[dict[str, Any]]) -> str:
-        """The assistant message (see `examples.reply_of`): what was learned, or one of the prompt's own words."""
-        prompt = last_user_turn(messages)
-        if self.learned:
-            return self.learned.answer(prompt)
-        words = prompt.split() or ["Hello"]
-        return reply_of({"content": words[zlib.crc32(prompt.encode()) % len(words)]})
-
-
-def base_models(extra: dict[str, str | None]) -> list[ServedModel]:
-    """The base models that can be trained.
-
-    :param extra: shutdown dates (YYYY-MM-DD or `None`) by name; replaces or adds to the built-in ones.
-    :raises ValueError: a date is none.
-    """
-    dates = {**dict.fromkeys(BASE_MODELS), **extra}
-    for day in extra.values():
-        if day:
-            date.fromisoformat(day)
-    return [ServedModel(name, int(time()), day) for name, day in dates.items()]
-
-
-def served(store: Store, name: str) -> ServedModel | None:
-    """The model of that name or alias."""
-    return store.models.get(name) or store.models.get(ALIASES.get(name, ""))
+    from airflow_provider_finetune.emulator.model import ServedModel
 
 
 def known_model(request: Request) -> ServedModel:
+    """The model that the path names, or a 404."""
     name: str = request.path_params["model"]
-    if model := served(request.app.state.store, name):
-        return model
-    raise model_not_found(name)
+    model: ServedModel | None = request.app.state.store.model(name)
+    if model is None:
+        raise model_not_found(name)
+    return model
 
 
 async def list_models(request: Request) -> Response:

@@ -1,7 +1,8 @@
-"""The requests that reached the server, for tests that count them."""
+"""The requests that reached the server, for tests that count them, and the patterns that name some of them."""
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import asdict, dataclass
 from time import time
@@ -22,6 +23,12 @@ class RequestRecord:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def matches(method_pattern: str, path_pattern: str, method: str, path: str) -> bool:
+    """Whether a request has this method (`*`: any) and a path like this pattern."""
+    pattern = re.escape(path_pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
+    return method_pattern in ("*", method) and re.fullmatch(pattern, path) is not None
 
 
 class Requests:

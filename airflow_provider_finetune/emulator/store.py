@@ -3,58 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
-import string
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from airflow_provider_finetune.emulator.file import StoredFile
+from airflow_provider_finetune.emulator.model import ALIASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_provider_finetune.emulator.job import Job
-    from airflow_provider_finetune.emulator.models import ServedModel
+    from airflow_provider_finetune.emulator.model import ServedModel
     from airflow_provider_finetune.emulator.settings import Settings
-    from airflow_provider_finetune.emulator.uploads import Upload
+    from airflow_provider_finetune.emulator.upload import Upload
 
 TRAINING_THREADS = 2  # more would only wait for each other
-_ALPHABET = string.ascii_letters + string.digits
-
-
-def new_id(prefix: str, length: int = 24) -> str:
-    """An id as the API makes them: the prefix and random letters and digits."""
-    return prefix + "".join(random.choices(_ALPHABET, k=length))  # noqa: S311 - told apart, not kept secret
-
-
-@dataclass
-class StoredFile:
-    """A file on disk and what the API says about it."""
-
-    id: str
-    filename: str
-    purpose: str
-    path: Path
-    bytes: int
-    created_at: int
-    expires_at: int | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "object": "file",
-            "bytes": self.bytes,
-            "created_at": self.created_at,
-            "expires_at": self.expires_at,
-            "filename": self.filename,
-            "purpose": self.purpose,
-            "status": "processed",
-            "status_details": None,
-        }
 
 
 @dataclass
@@ -67,6 +36,8 @@ class Store:
     uploads: dict[str, Upload] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
     models: dict[str, ServedModel] = field(default_factory=dict)
+    deployments: dict[str, str] = field(default_factory=dict)
+    """The model that each name of a deployment stands for."""
 
     def __post_init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="finetune-emulator-", ignore_cleanup_errors=True)
@@ -89,9 +60,21 @@ class Store:
         """Keeps what is at `path`, which from now on belongs to the store."""
         now = int(time())
         expires_at = now + expires_after if expires_after else None
-        file = StoredFile(new_id("file-", 22), filename, purpose, path, path.stat().st_size, now, expires_at)
+        file = StoredFile(
+            self.settings.dialect.new_id("file-", 22), filename, purpose, path, path.stat().st_size, now, expires_at
+        )
         self.files[file.id] = file
         return file
+
+    def model(self, name: str) -> ServedModel | None:
+        """The model of that name or alias."""
+        return self.models.get(name) or self.models.get(ALIASES.get(name, ""))
+
+    def answering(self, name: str) -> ServedModel | None:
+        """The model that a chat with that name or deployment reaches."""
+        model = self.model(self.deployments.get(name, name))
+        is_missing = self.settings.dialect.must_deploy and name not in self.deployments
+        return None if model and model.learned and is_missing else model
 
     def new_path(self) -> Path:
         """A path for a new file's bytes."""
@@ -105,7 +88,7 @@ class Store:
         """Forgets everything but the base models, and stops what runs."""
         for job in self.jobs.values():
             job.stop()
-        for held in (self.files, self.uploads, self.jobs, self.models):
+        for held in (self.files, self.uploads, self.jobs, self.models, self.deployments):
             held.clear()
         self.models.update({model.name: model for model in self.base_models})
         for name in type(self.settings).model_fields:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
-from dataclasses import dataclass, field
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
@@ -15,14 +14,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from airflow_provider_finetune.emulator.errors import ApiError, json_body, parse
-from airflow_provider_finetune.emulator.files import (
-    ExpiresAfter,
-    Purpose,
-    check_length,
-    check_name,
-    keep,
-)
-from airflow_provider_finetune.emulator.store import new_id
+from airflow_provider_finetune.emulator.files import check_length, check_name, keep
+from airflow_provider_finetune.emulator.identifiers import new_id
+from airflow_provider_finetune.emulator.upload import CreateUpload, Upload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,54 +24,14 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from airflow_provider_finetune.emulator.store import Store, StoredFile
+    from airflow_provider_finetune.emulator.store import Store
 
-MOST_BYTES = 8 * 1024**3
 MOST_PART_BYTES = 64 * 1024**2
-SECONDS_TO_COMPLETE = 3600
-
-
-class CreateUpload(BaseModel):
-    filename: str = Field(min_length=1)
-    purpose: Purpose
-    bytes: int = Field(ge=1, le=MOST_BYTES)
-    mime_type: str
-    expires_after: ExpiresAfter | None = None
 
 
 class CompleteUpload(BaseModel):
     part_ids: list[str] = Field(min_length=1)
     md5: str | None = None
-
-
-@dataclass
-class Upload:
-    """An upload under way: what was promised, and the parts that came."""
-
-    id: str
-    wanted: CreateUpload
-    created_at: int
-    state: str = "pending"
-    parts: dict[str, Path] = field(default_factory=dict)
-    file: StoredFile | None = None
-
-    @property
-    def status(self) -> str:
-        is_late = self.state == "pending" and time() > self.created_at + SECONDS_TO_COMPLETE
-        return "expired" if is_late else self.state
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "object": "upload",
-            "bytes": self.wanted.bytes,
-            "created_at": self.created_at,
-            "expires_at": self.created_at + SECONDS_TO_COMPLETE,
-            "filename": self.wanted.filename,
-            "purpose": self.wanted.purpose,
-            "status": self.status,
-            "file": self.file.as_json() if self.file else None,
-        }
 
 
 def pending_upload(request: Request) -> Upload:
