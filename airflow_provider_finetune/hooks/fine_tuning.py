@@ -250,8 +250,16 @@ class FineTuningHook(OpenAIHook):
         :raises RequestRefused: the extra names none that is known.
         """
         with _usable(self.conn_id):
-            settings = mapping(self.get_connection(self.conn_id).extra_dejson.get("finetune"))
-            return endpoint_for(str(self.conn.base_url), text(settings.get("endpoint")))
+            return endpoint_for(str(self.conn.base_url), text(self.settings.get("endpoint")))
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """The part ``finetune`` of the connection's extra; empty where there is none.
+
+        ``endpoint`` names what is known of the endpoint, and ``extra_body`` has fields that the endpoint wants in each
+        create request: ``{"custom_llm_provider": "openai"}``.
+        """
+        return mapping(self.get_connection(self.conn_id).extra_dejson.get("finetune"))
 
     def get_conn(self) -> OpenAI:
         """Return a client for the connection. It may outlive the hook: ``FineTuningHook().conn.models.list()``.

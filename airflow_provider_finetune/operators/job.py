@@ -24,6 +24,7 @@ from airflow_provider_finetune.exceptions import (
 from airflow_provider_finetune.jobs.goal import Goal, Step, next_step, worth_waking
 from airflow_provider_finetune.jobs.identity import Marks, Submission, check_user_metadata
 from airflow_provider_finetune.jobs.model import WARN_DAYS, days_left
+from airflow_provider_finetune.jobs.payload import mapping
 from airflow_provider_finetune.jobs.request import (
     JobRequest,
     check_literals,
@@ -259,6 +260,8 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         :raises InvalidRequest: the endpoint is known not to do what is asked for.
         """
         body = request.body()
+        if more := mapping(self.hook.settings.get("extra_body")):
+            body["extra_body"] = {**more, **body.get("extra_body", {})}
         if "suffix" in body and "suffix" in endpoint.cannot:
             raise InvalidRequest(f"suffix is {request.suffix!r}, but {endpoint.title} refuses a suffix. Leave it out.")
         if "method" in body and "method" in endpoint.cannot:
