@@ -215,6 +215,20 @@ def test_a_dag_trains_a_model_through_the_gateway(
     assert answer.choices[0].message.content == "RED"
 
 
+def test_a_lost_answer_behind_the_gateway_makes_no_second_job(
+    emulator: Emulator, training_file: str, run_dag: Callable[..., DagResult]
+) -> None:
+    from airflow.providers.common.compat.sdk import DAG
+
+    emulator.fault("lose_answer", "POST", JOBS)
+    with DAG("lost_behind_litellm", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        CreateFineTuningJobOperator(task_id="create", model=MODEL, training_file=training_file, list_lag=0.2)
+    result = run_dag(dag)
+    assert result.states == {"create": "success"}
+    (job,) = emulator.jobs()
+    assert result.xcom("create") == job["id"]
+
+
 def test_the_pass_through_forwards_all_but_the_metadata(emulator: Emulator, training_file: str) -> None:
     asked = {"model": MODEL, "training_file": training_file, "seed": 7, "suffix": "farm", "method": supervised()}
     FineTuningHook().create_job(**asked, metadata={"run": "1"})
