@@ -2,6 +2,7 @@
 # make demo-ui  the same, and leave it running to look around
 # make test     formatter, linter, types, layers and all tests; AIRFLOW=2.11.2 for the oldest Airflow
 # make test-endurance  workers and triggerers killed at every step of a real Airflow; a quarter of an hour
+# make gateway  LiteLLM in an environment of its own, for the test that runs it in front of the emulator; a minute
 # make bench    the benchmarks, each with its baseline
 # make clean    remove what was made
 
@@ -12,7 +13,7 @@ RUN := $(VENV)/bin/python -m
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo demo-ui test test-endurance lint bench clean
+.PHONY: demo demo-ui test test-endurance lint gateway bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.project
@@ -58,5 +59,13 @@ $(VENV)/.packages: requirements/airflow-$(AIRFLOW).txt
 	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement $<
 	@touch $@
 
+gateway: .venv/litellm/.packages
+
+# Apart from the others, whose pins it contradicts.
+.venv/litellm/.packages: requirements/litellm.txt
+	@$(PYTHON) -m venv --clear .venv/litellm
+	@.venv/litellm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement $<
+	@touch $@
+
 requirements/airflow-%.txt:
-	@echo "Airflow $* is not among the tested versions: $(patsubst requirements/airflow-%.txt,%,$(wildcard requirements/*.txt))" >&2; exit 1
+	@echo "Airflow $* is not among the tested versions: $(patsubst requirements/airflow-%.txt,%,$(wildcard requirements/airflow-*.txt))" >&2; exit 1

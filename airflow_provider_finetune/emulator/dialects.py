@@ -151,7 +151,7 @@ CRUSOE = Dialect(
 
 
 def _unsloth_job(_: Job, shown: Shown, __: bool) -> Shown:
-    return {**shown, "metadata": None, "result_files": []}
+    return {"metadata": None, **shown, "result_files": []}
 
 
 def _unsloth_event(job: Job, event: Shown) -> Shown:
@@ -230,7 +230,7 @@ _LITELLM_NO_JOB = "9 validation errors for LiteLLMFineTuningJob"
 
 def _litellm_job(job: Job, shown: Shown, _: bool) -> Shown:
     # The gateway shows the job of the endpoint behind it, whose method is the one that it did get.
-    return {**shown, "metadata": None, "method": job.truth()["method"]}
+    return {"metadata": None, **shown, "method": job.truth()["method"]}
 
 
 def _litellm_error(error: ApiError) -> Shown:

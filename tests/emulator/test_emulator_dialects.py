@@ -552,3 +552,9 @@ def test_what_is_kept_and_refused_can_be_chosen(emulator, client, create, animal
     assert refused(400, lambda: create(animals, seed=7)).param == "seed"
     assert create(animals, metadata={"run": "1"}).metadata == {"run": "1"}
     assert client.fine_tuning.jobs.retrieve(job.id).metadata is None
+    for each in emulator.jobs():
+        ended(emulator, each["id"])  # as there is one job at a time
+    emulator.set(like="unsloth", keeps=["metadata"], refuses=[])
+    assert raw(client, f"{JOBS}/{job.id}")["metadata"] is None
+    kept = create(animals, metadata={"run": "1"}, seed=7)
+    assert (kept.metadata, kept.seed) == ({"run": "1"}, None)
