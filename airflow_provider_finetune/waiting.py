@@ -9,8 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
 from airflow_provider_finetune.exceptions import (
-    EndpointUnreachable,
     FineTuningJobFailed,
     FineTuningJobFailedForGood,
     RequestRefused,
@@ -47,6 +48,7 @@ class JobWaiting:
     deferrable: bool
     on_paused: OnPaused = "wait"
     cancel_on_kill: bool = False
+    execution_timeout: timedelta | None
     defer: Any
 
     if TYPE_CHECKING:
@@ -81,6 +83,28 @@ class JobWaiting:
             self.hook, job_id, self.log, end_time=end_time, on_paused=self.on_paused, until=until, unseen=unseen
         )
 
+    def end_time(self, context: Context, timeout: float) -> float:
+        """Return when a wait that begins now is over, epoch seconds.
+
+        Airflow does not count the time in which a task is deferred towards its ``execution_timeout``: the wait does.
+
+        :param timeout: seconds.
+        """
+        end_time = time.time() + timeout
+        limit = self._execution_ends(context)
+        if limit is None or limit >= end_time:
+            return end_time
+        self.log.info(
+            "This wait ends with the task's execution_timeout of %s, before its timeout", self.execution_timeout
+        )
+        return limit
+
+    def _execution_ends(self, context: Context) -> float | None:
+        started = context["ti"].start_date
+        if self.execution_timeout is None or started is None:
+            return None
+        return float((started + self.execution_timeout).timestamp())
+
     def wait(self, context: Context, watch: JobWatch) -> Any:
         """Wait until the watch is over, deferred or polling; return what :meth:`conclude` makes of it."""
         while True:
@@ -88,14 +112,16 @@ class JobWaiting:
             if decision.kind is Kind.RESUME:
                 watch.resume()
             elif decision.kind is not Kind.WAIT:
+                limit = self._execution_ends(context)
+                if decision.kind is Kind.TIMEOUT and limit is not None and time.time() >= limit:
+                    raise AirflowTaskTimeout(
+                        f"{decision.reason} It was the task's execution_timeout, {self.execution_timeout}, that ended "
+                        "the wait: raise that."
+                    )
                 try:
                     return self.conclude(context, watch, job, decision)
                 except NotYet as not_yet:
                     self.log.info("%s", not_yet)
-                except EndpointUnreachable as error:
-                    self.log.warning("%s Waiting through it.", error)
-                    if watch.end_time is not None:  # the job is over; only its checkpoints are still to be had
-                        watch.end_time = max(watch.end_time, time.time() + 2 * self.poll_interval)
             is_new = job is None and time.time() < watch.known_by
             if self.deferrable and not is_new:
                 self.hand_over(watch)
@@ -116,7 +142,10 @@ class JobWaiting:
                 until=sorted(watch.until),
                 last_event_id=watch.unseen.last_id,
                 last_event_at=watch.unseen.last_created_at,
+                last_event_marks=list(watch.unseen.marks),
                 cancel_on_kill=self.cancel_on_kill,
+                succeeded_at=watch.succeeded_at,
+                if_gone=watch.if_gone,
             ),
             method_name="execute_complete",
             # Airflow's own time-out would skip execute_complete; the trigger's deadline comes first.
@@ -131,9 +160,11 @@ class JobWaiting:
             raise RequestRefused(str(event.get("message")))
         from airflow_provider_finetune.jobs.events import Unseen
 
-        unseen = Unseen(event.get("last_event_id"), int(event.get("last_event_at") or 0))
+        marks = tuple(event.get("last_event_marks") or ())
+        unseen = Unseen(event.get("last_event_id"), int(event.get("last_event_at") or 0), marks)
         with self.client_closed():
             watch = self.watch(event["job_id"], event.get("end_time"), until=self.awaited(), unseen=unseen)
+            watch.succeeded_at, watch.if_gone = event.get("succeeded_at"), event.get("if_gone")
             return self.wait(context, watch)
 
     def awaited(self) -> Collection[str]:
@@ -160,6 +191,8 @@ class JobWaiting:
             len(result["checkpoints"]),
             best and best["model"],
         )
+        if self.hook.endpoint.deploy:
+            self.log.info("At %s a model has to be deployed. %s", self.hook.endpoint.title, self.hook.endpoint.deploy)
         return result
 
     def timed_out(self, reason: str) -> Exception:

@@ -68,7 +68,7 @@ class JobSubmission:
             self._known.append(submitted.job.id)
             return submitted
         except protocol.SubmissionFault as fault:
-            raise _error(fault) from None
+            raise _error(fault, self.hook) from None
 
     def _carry_out(self, action: protocol.Action) -> object:
         match action:
@@ -168,10 +168,12 @@ def _job(answer: Any) -> Job:
     return job
 
 
-def _error(failed: protocol.SubmissionFault) -> FineTuningError:
+def _error(failed: protocol.SubmissionFault, hook: FineTuningHook) -> FineTuningError:
     if failed.unsettled:
         why = failed.fault.explain(failed.doing) if failed.fault else f"Could not {failed.doing}."
         return SubmissionUnsettled(
             f"{why} A job may exist all the same: another try of this task looks for it first, and does not pay twice."
         )
-    return RequestRefused(failed.doing) if failed.fault is None else error_for(failed.fault, failed.doing)
+    return (
+        RequestRefused(failed.doing) if failed.fault is None else error_for(failed.fault, failed.doing, hook.endpoint)
+    )

@@ -176,7 +176,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
             self.log.info("Created fine-tuning job %s of %s", submitted.job.id, request.model)
         if not self.wait_for_completion:
             return submitted.job.id
-        watch = self.watch(submitted.job.id, time.time() + self.timeout)
+        watch = self.watch(submitted.job.id, self.end_time(context, self.timeout))
         if submitted.created:
             watch.known_by = time.time() + self.list_lag
         return self.wait(context, watch)
@@ -328,7 +328,8 @@ class _JobGoalOperator(JobWaiting, BaseOperator):
         job_id = required("job_id", self.job_id)
         with self.client_closed():
             self.push_link(context, job_id)
-            return self.wait(context, self.watch(job_id, time.time() + self.timeout, until=self.awaited()))
+            watch = self.watch(job_id, self.end_time(context, self.timeout), until=self.awaited())
+            return self.wait(context, watch)
 
     def awaited(self) -> Collection[str]:
         """Return the statuses at which there is something to do."""
@@ -362,6 +363,8 @@ class _JobGoalOperator(JobWaiting, BaseOperator):
             refused = error
         except EndpointUnreachable as error:
             self.log.warning("%s Looking what came of it.", error)
+        if self.goal == "cancel" and refused is None:
+            watch.if_gone = "cancelled"  # there it was, and some endpoints forget a job that they have cancelled
         now, _ = watch.look()
         now = now or job
         if refused is not None and next_step(self.goal, now.status) is Step.ASK:
