@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 REQUEST_SECONDS = 30.0
 #: For one write of an upload: longer without any progress, and it has failed.
 STALLED_SECONDS = 60.0
+PIECE_BYTES = 256 * 1024
 _OPENED = (".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")
 _DEADLINE = "finetune_deadline"
 
@@ -158,7 +159,8 @@ async def _atrace(event: str, info: dict[str, Any]) -> None:
                 raise
 
         async def write_and_note(buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-            await write(buffer, timeout)
-            clock.start()
+            for start in range(0, len(buffer), PIECE_BYTES):  # else the time would be for all of it
+                await write(buffer[start : start + PIECE_BYTES], timeout)
+                clock.start()
 
         stream.read, stream.write = read_in_time, write_and_note

@@ -72,7 +72,7 @@ def _new(page: Any, seen: set[str]) -> tuple[list[Any], dict[str, str] | None]:
         listed = [FineTuningJob.construct(**dict(job)) for job in items({"jobs": getattr(page, "jobs", None)})]
     listed = [item for item in listed if isinstance(item, openai.BaseModel)]
     new = {_key(item): item for item in listed if _key(item) not in seen}
-    seen |= new.keys()
+    seen.update(new)
     more = getattr(page, "has_more", False) is not False and new and _id(listed[-1])
     return list(new.values()), {"after": _id(listed[-1])} if more else None
 

@@ -90,6 +90,8 @@ class JobWatch:
         now = time.time()
         if job.status == "succeeded" and self.succeeded_at is None:
             self.succeeded_at = now
+        if job.status == "cancelling":
+            self.if_gone = "cancelled"
         decision = decide(
             job,
             now=now,
