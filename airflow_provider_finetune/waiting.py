@@ -83,27 +83,18 @@ class JobWaiting:
             self.hook, job_id, self.log, end_time=end_time, on_paused=self.on_paused, until=until, unseen=unseen
         )
 
-    def end_time(self, context: Context, timeout: float) -> float:
-        """Return when a wait that begins now is over, epoch seconds.
+    def hold_to_execution_timeout(self, context: Context, watch: JobWatch) -> None:
+        """Let the watch end with the task's ``execution_timeout``, if that comes first.
 
-        Airflow does not count the time in which a task is deferred towards its ``execution_timeout``: the wait does.
-
-        :param timeout: seconds.
+        Airflow does not enforce it while a task is deferred.
         """
-        end_time = time.time() + timeout
-        limit = self._execution_ends(context)
-        if limit is None or limit >= end_time:
-            return end_time
-        self.log.info(
-            "This wait ends with the task's execution_timeout of %s, before its timeout", self.execution_timeout
-        )
-        return limit
-
-    def _execution_ends(self, context: Context) -> float | None:
         started = context["ti"].start_date
-        if self.execution_timeout is None or started is None:
-            return None
-        return float((started + self.execution_timeout).timestamp())
+        if self.execution_timeout is None or started is None or watch.end_time is None:
+            return
+        end_time = (started + self.execution_timeout).timestamp()
+        if end_time < watch.end_time:
+            watch.end_time, watch.limit = end_time, "execution_timeout"
+            self.log.info("The wait ends with the task's execution_timeout, %s", self.execution_timeout)
 
     def wait(self, context: Context, watch: JobWatch) -> Any:
         """Wait until the watch is over, deferred or polling; return what :meth:`conclude` makes of it."""
@@ -112,11 +103,10 @@ class JobWaiting:
             if decision.kind is Kind.RESUME:
                 watch.resume()
             elif decision.kind is not Kind.WAIT:
-                limit = self._execution_ends(context)
-                if decision.kind is Kind.TIMEOUT and limit is not None and time.time() >= limit:
+                if decision.kind is Kind.TIMEOUT and watch.limit == "execution_timeout":
                     raise AirflowTaskTimeout(
-                        f"{decision.reason} It was the task's execution_timeout, {self.execution_timeout}, that ended "
-                        "the wait: raise that."
+                        f"{decision.reason} What ended the wait is the task's execution_timeout, "
+                        f"{self.execution_timeout}."
                     )
                 try:
                     return self.conclude(context, watch, job, decision)
@@ -146,6 +136,7 @@ class JobWaiting:
                 cancel_on_kill=self.cancel_on_kill,
                 succeeded_at=watch.succeeded_at,
                 if_gone=watch.if_gone,
+                limit=watch.limit,
             ),
             method_name="execute_complete",
             # Airflow's own time-out would skip execute_complete; the trigger's deadline comes first.
@@ -165,6 +156,7 @@ class JobWaiting:
         with self.client_closed():
             watch = self.watch(event["job_id"], event.get("end_time"), until=self.awaited(), unseen=unseen)
             watch.succeeded_at, watch.if_gone = event.get("succeeded_at"), event.get("if_gone")
+            watch.limit = event.get("limit") or "timeout"
             return self.wait(context, watch)
 
     def awaited(self) -> Collection[str]:

@@ -52,6 +52,8 @@ class JobWatch:
         self.job_id = job_id
         self.log = log
         self.end_time = end_time
+        #: What sets the end: ``timeout`` or ``execution_timeout``.
+        self.limit = "timeout"
         self.on_paused = on_paused
         self.until = until
         self.unseen = unseen or Unseen()

@@ -176,7 +176,8 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
             self.log.info("Created fine-tuning job %s of %s", submitted.job.id, request.model)
         if not self.wait_for_completion:
             return submitted.job.id
-        watch = self.watch(submitted.job.id, self.end_time(context, self.timeout))
+        watch = self.watch(submitted.job.id, time.time() + self.timeout)
+        self.hold_to_execution_timeout(context, watch)
         if submitted.created:
             watch.known_by = time.time() + self.list_lag
         return self.wait(context, watch)
@@ -328,7 +329,8 @@ class _JobGoalOperator(JobWaiting, BaseOperator):
         job_id = required("job_id", self.job_id)
         with self.client_closed():
             self.push_link(context, job_id)
-            watch = self.watch(job_id, self.end_time(context, self.timeout), until=self.awaited())
+            watch = self.watch(job_id, time.time() + self.timeout, until=self.awaited())
+            self.hold_to_execution_timeout(context, watch)
             return self.wait(context, watch)
 
     def awaited(self) -> Collection[str]:

@@ -84,7 +84,8 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
         with self.client_closed():
             self.push_link(context, job_id)
             if self.deferrable:
-                watch = self.watch(job_id, self.end_time(context, self.timeout))
+                watch = self.watch(job_id, time.time() + self.timeout)
+                self.hold_to_execution_timeout(context, watch)
                 return self._red_stays_red(lambda: self.wait(context, watch))
             self._watch = self.watch(job_id, None)
             self._recall(context, self._watch)

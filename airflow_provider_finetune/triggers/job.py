@@ -24,7 +24,7 @@ class FineTuningJobTrigger(BaseTrigger):
     """Fires once, when the job has ended or there is something to do about it on a worker.
 
     The event is ``{"job_id", "event", "status", "message", "end_time", "last_event_id", "last_event_at",
-    "last_event_marks", "succeeded_at", "if_gone"}`` with ``event`` one of ``ended``, ``reached``, ``resume``,
+    "last_event_marks", "succeeded_at", "if_gone", "limit"}`` with ``event`` one of ``ended``, ``reached``, ``resume``,
     ``failed``, ``timeout``, ``refused``. It says why the worker is woken; the worker looks at the job itself. The
     arguments are stored in Airflow's database: their names are kept.
 
@@ -41,6 +41,7 @@ class FineTuningJobTrigger(BaseTrigger):
     :param last_event_marks: which events of that second the task's log shows, for endpoints whose ids change.
     :param succeeded_at: when it was first seen that the job has succeeded, epoch seconds.
     :param if_gone: the status that the job has if the endpoint does not know it any more; None makes that an error.
+    :param limit: what sets ``end_time``, for the log: ``timeout`` or ``execution_timeout``.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class FineTuningJobTrigger(BaseTrigger):
         last_event_marks: list[str] | None = None,
         succeeded_at: float | None = None,
         if_gone: str | None = None,
+        limit: str = "timeout",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.conn_id = conn_id
@@ -69,6 +71,7 @@ class FineTuningJobTrigger(BaseTrigger):
         self.cancel_on_kill = cancel_on_kill
         self.succeeded_at = succeeded_at
         self.if_gone = if_gone
+        self.limit = limit
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -87,6 +90,7 @@ class FineTuningJobTrigger(BaseTrigger):
                 "last_event_marks": list(self.unseen.marks),
                 "succeeded_at": self.succeeded_at,
                 "if_gone": self.if_gone,
+                "limit": self.limit,
             },
         )
 
@@ -106,6 +110,7 @@ class FineTuningJobTrigger(BaseTrigger):
                         async with asyncio.timeout(max(0.0, self.end_time - time.time())):
                             update = await wait.updates.get()
                     except TimeoutError:
+                        self.log.warning("The time to wait for %s is over: %s", self.job_id, self.limit)
                         return self._event("timeout", None, "the time to wait is over")
                     if event := self._consider(update, told):
                         return event
@@ -163,6 +168,7 @@ class FineTuningJobTrigger(BaseTrigger):
                 "last_event_marks": list(self.unseen.marks),
                 "succeeded_at": self.succeeded_at,
                 "if_gone": self.if_gone,
+                "limit": self.limit,
             }
         )
 

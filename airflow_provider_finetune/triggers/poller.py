@@ -13,7 +13,7 @@ import random
 import time
 from collections import deque
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -298,10 +298,11 @@ class Poller:
         was_busy = self.events_busy
         self.events_busy = isinstance(answer, Fault) and answer.kind is FaultKind.BUSY
         if isinstance(answer, Fault):
-            # Progress is a courtesy, the status decides; but an endpoint that is busy is busy for both, unless it
-            # answers everything else meanwhile.
+            # Progress is a courtesy, the status decides; but an endpoint that is busy is busy for both, at least for a
+            # moment, and unless it answers everything else meanwhile.
             if self.events_busy and not was_busy:
-                await self._is_down(answer, random.random())  # noqa: S311
+                moment = min(answer.retry_after or 0.0, polling.MAX_BACK_OFF)
+                await self._is_down(replace(answer, retry_after=moment), random.random())  # noqa: S311
             elif answer.kind is FaultKind.REFUSED:
                 wait.older, wait.unseen = None, wait.unseen.afresh()
             else:

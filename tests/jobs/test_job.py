@@ -14,6 +14,7 @@ from airflow_provider_finetune.jobs.events import Event, Unseen
 from airflow_provider_finetune.jobs.job import Job, JobError
 from airflow_provider_finetune.jobs.outcome import outcome
 from airflow_provider_finetune.jobs.status import KNOWN, decide
+from airflow_provider_finetune.jobs.submission import DEAD
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -139,6 +140,11 @@ def test_a_status_is_read_in_other_cases_and_spellings_and_with_other_words(said
     job = Job.from_api({"id": "j", "status": said})
     assert (job.status, job.said) == (status, said)
     assert f"{status} (the endpoint says {said})" == job.told()
+
+
+@pytest.mark.parametrize("said", ["canceled", "CANCELLED", "expired", "error", "canceling"])
+def test_a_retry_does_not_go_on_with_a_job_that_has_ended_in_other_words(said: str) -> None:
+    assert Job.from_api({"id": "j", "status": said}).status in DEAD
 
 
 @pytest.mark.parametrize(

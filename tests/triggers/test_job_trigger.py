@@ -78,6 +78,7 @@ ARGUMENTS = {
     "last_event_marks": ["0a1b2c3d"],
     "succeeded_at": 1_700_000_100.5,
     "if_gone": "cancelled",
+    "limit": "execution_timeout",
 }
 
 
@@ -101,6 +102,7 @@ def test_a_trigger_stored_without_the_later_arguments_still_starts() -> None:
         "last_event_marks": [],
         "succeeded_at": None,
         "if_gone": None,
+        "limit": "timeout",
     }
 
 
@@ -135,7 +137,7 @@ async def test_it_fires_once_with_the_documented_event(
     payload = await fired(trigger(job_id, end_time=end_time, last_event_id="e", last_event_at=2**40, **arguments))
     assert payload.keys() == {
         "job_id", "event", "status", "message", "end_time", "last_event_id", "last_event_at", "last_event_marks",
-        "succeeded_at", "if_gone",
+        "succeeded_at", "if_gone", "limit",
     }  # fmt: skip
     assert (payload["job_id"], payload["event"], payload["status"]) == (job_id, event, shown["status"])
     assert (payload["end_time"], payload["last_event_id"], payload["last_event_at"]) == (end_time, "e", 2**40)
