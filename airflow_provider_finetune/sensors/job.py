@@ -98,7 +98,8 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
         watch = self._watch or self.watch(required("job_id", self.job_id), None)
         while True:
             job, decision = watch.look()
-            if decision.kind is not Kind.WAIT or watch.succeeded_at is None or self._keeps(context):
+            is_named_soon = decision.kind is Kind.WAIT and job is not None and job.status == "succeeded"
+            if not is_named_soon or self._keeps(context):
                 break
             time.sleep(self.poll_interval)  # the next poke would not know for how long the model's name is late
         self._keep(context, watch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -340,9 +341,8 @@ def test_a_file_that_is_still_being_processed_is_waited_for(
 
 
 def at_azure(emulator: Emulator) -> str:
-    return (
-        emulator.connection.replace('"extra"', '"extra_was"')[:-1] + ', "extra": {"finetune": {"endpoint": "azure"}}}'
-    )
+    """The emulator's connection, with the word that it is Azure's."""
+    return json.dumps({**json.loads(emulator.connection), "extra": {"finetune": {"endpoint": "azure"}}})
 
 
 def test_a_model_that_azure_does_not_train_this_way_names_the_kind_of_training(
