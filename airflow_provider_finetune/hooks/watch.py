@@ -14,7 +14,7 @@ from airflow_provider_finetune.jobs.events import Unseen
 from airflow_provider_finetune.jobs.fault import FaultKind
 from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.outcome import outcome
-from airflow_provider_finetune.jobs.status import Decision, Kind, OnPaused, decide
+from airflow_provider_finetune.jobs.status import Decision, Kind, OnPaused, consider
 
 if TYPE_CHECKING:
     import logging
@@ -89,19 +89,7 @@ class JobWatch:
         if self.out_of_contact:
             self.log.info("The endpoint answers again.")
         self.out_of_contact = False
-        now = time.time()
-        if job.status == "succeeded" and self.succeeded_at is None:
-            self.succeeded_at = now
-        if job.status == "cancelling":
-            self.if_gone = "cancelled"
-        decision = decide(
-            job,
-            now=now,
-            end_time=self.end_time,
-            on_paused=self.on_paused,
-            until=self.until,
-            succeeded_at=self.succeeded_at,
-        )
+        decision = consider(self, job, time.time())
         # Only now: however slow the events are, they do not change what has been decided.
         self.log_events(job)
         if job.status not in self.told:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -57,6 +57,43 @@ class Decision(NamedTuple):
     kind: Kind
     reason: str = ""
     retry_helps: bool = True
+
+
+class Waiting(Protocol):
+    """A wait on a job: what it was asked for, and what it remembers from one look to the next.
+
+    ``succeeded_at`` is when it first saw that the job has succeeded, epoch seconds. ``if_gone`` is the status of the
+    job if the endpoint does not know it any more; None makes that an error.
+    """
+
+    succeeded_at: float | None
+    if_gone: str | None
+
+    @property
+    def end_time(self) -> float | None: ...
+    @property
+    def on_paused(self) -> OnPaused: ...
+    @property
+    def until(self) -> Collection[str]: ...
+
+
+def consider(wait: Waiting, job: Job, now: float) -> Decision:
+    """Return what the state of the job means for the wait, which remembers what it has seen.
+
+    :param now: the current time, epoch seconds.
+    """
+    if job.status == "succeeded" and wait.succeeded_at is None:
+        wait.succeeded_at = now
+    if job.status == "cancelling":
+        wait.if_gone = "cancelled"
+    return decide(
+        job,
+        now=now,
+        end_time=wait.end_time,
+        on_paused=wait.on_paused,
+        until=wait.until,
+        succeeded_at=wait.succeeded_at,
+    )
 
 
 def decide(

@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_finetune.jobs.events import Event, Unseen
 from airflow_provider_finetune.jobs.job import Job
-from airflow_provider_finetune.jobs.status import Kind, OnPaused, decide
+from airflow_provider_finetune.jobs.status import Kind, OnPaused, consider
 from airflow_provider_finetune.triggers.progress import Progress
 
 if TYPE_CHECKING:
@@ -133,19 +133,7 @@ class FineTuningJobTrigger(BaseTrigger):
         if job.status not in told:
             told.add(job.status)
             self.log.info("Fine-tuning job %s is %s", job.id, job.told())
-        now = time.time()
-        if job.status == "succeeded" and self.succeeded_at is None:
-            self.succeeded_at = now
-        if job.status == "cancelling":
-            self.if_gone = "cancelled"
-        decision = decide(
-            job,
-            now=now,
-            end_time=self.end_time,
-            on_paused=self.on_paused,
-            until=self.until,
-            succeeded_at=self.succeeded_at,
-        )
+        decision = consider(self, job, time.time())
         if decision.kind is Kind.WAIT:
             return None
         return self._event(_EVENTS[decision.kind], job, decision.reason)
