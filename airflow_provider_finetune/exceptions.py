@@ -4,6 +4,7 @@
 
     FineTuningError                     another try may help
      ├── EndpointUnreachable            lost contact; says nothing about the job
+     │    └── EndpointBusy                    it was reached, and said "later": nothing happened
      ├── SubmissionUnsettled            a create may have taken effect; the retry looks before it creates
      ├── EndpointOccupied               the endpoint runs one job at a time, and another one is running
      ├── FineTuningJobFailed            the job ended without a model, for a reason on the server's side
@@ -28,6 +29,10 @@ class FineTuningError(AirflowException):
 
 class EndpointUnreachable(FineTuningError):
     """The endpoint could not be asked; what became of the job is not known."""
+
+
+class EndpointBusy(EndpointUnreachable):
+    """The endpoint was reached, and does nothing just now: a rate limit, or a file that it is still processing."""
 
 
 class SubmissionUnsettled(FineTuningError):

@@ -9,8 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+
 from airflow_provider_finetune.exceptions import (
-    EndpointUnreachable,
     FineTuningJobFailed,
     FineTuningJobFailedForGood,
     RequestRefused,
@@ -47,6 +48,7 @@ class JobWaiting:
     deferrable: bool
     on_paused: OnPaused = "wait"
     cancel_on_kill: bool = False
+    execution_timeout: timedelta | None
     defer: Any
 
     if TYPE_CHECKING:
@@ -81,6 +83,19 @@ class JobWaiting:
             self.hook, job_id, self.log, end_time=end_time, on_paused=self.on_paused, until=until, unseen=unseen
         )
 
+    def hold_to_execution_timeout(self, context: Context, watch: JobWatch) -> None:
+        """Let the watch end with the task's ``execution_timeout``, if that comes first.
+
+        Airflow does not enforce it while a task is deferred.
+        """
+        started = context["ti"].start_date
+        if self.execution_timeout is None or started is None or watch.end_time is None:
+            return
+        end_time = (started + self.execution_timeout).timestamp()
+        if end_time < watch.end_time:
+            watch.end_time, watch.limit = end_time, "execution_timeout"
+            self.log.info("The wait ends with the task's execution_timeout, %s", self.execution_timeout)
+
     def wait(self, context: Context, watch: JobWatch) -> Any:
         """Wait until the watch is over, deferred or polling; return what :meth:`conclude` makes of it."""
         while True:
@@ -88,14 +103,15 @@ class JobWaiting:
             if decision.kind is Kind.RESUME:
                 watch.resume()
             elif decision.kind is not Kind.WAIT:
+                if decision.kind is Kind.TIMEOUT and watch.limit == "execution_timeout":
+                    raise AirflowTaskTimeout(
+                        f"{decision.reason} What ended the wait is the task's execution_timeout, "
+                        f"{self.execution_timeout}."
+                    )
                 try:
                     return self.conclude(context, watch, job, decision)
                 except NotYet as not_yet:
                     self.log.info("%s", not_yet)
-                except EndpointUnreachable as error:
-                    self.log.warning("%s Waiting through it.", error)
-                    if watch.end_time is not None:  # the job is over; only its checkpoints are still to be had
-                        watch.end_time = max(watch.end_time, time.time() + 2 * self.poll_interval)
             is_new = job is None and time.time() < watch.known_by
             if self.deferrable and not is_new:
                 self.hand_over(watch)
@@ -116,7 +132,11 @@ class JobWaiting:
                 until=sorted(watch.until),
                 last_event_id=watch.unseen.last_id,
                 last_event_at=watch.unseen.last_created_at,
+                last_event_marks=list(watch.unseen.marks),
                 cancel_on_kill=self.cancel_on_kill,
+                succeeded_at=watch.succeeded_at,
+                if_gone=watch.if_gone,
+                limit=watch.limit,
             ),
             method_name="execute_complete",
             # Airflow's own time-out would skip execute_complete; the trigger's deadline comes first.
@@ -131,9 +151,12 @@ class JobWaiting:
             raise RequestRefused(str(event.get("message")))
         from airflow_provider_finetune.jobs.events import Unseen
 
-        unseen = Unseen(event.get("last_event_id"), int(event.get("last_event_at") or 0))
+        marks = tuple(event.get("last_event_marks") or ())
+        unseen = Unseen(event.get("last_event_id"), int(event.get("last_event_at") or 0), marks)
         with self.client_closed():
             watch = self.watch(event["job_id"], event.get("end_time"), until=self.awaited(), unseen=unseen)
+            watch.succeeded_at, watch.if_gone = event.get("succeeded_at"), event.get("if_gone")
+            watch.limit = event.get("limit") or "timeout"
             return self.wait(context, watch)
 
     def awaited(self) -> Collection[str]:
@@ -160,6 +183,8 @@ class JobWaiting:
             len(result["checkpoints"]),
             best and best["model"],
         )
+        if self.hook.endpoint.deploy:
+            self.log.info("At %s a model has to be deployed. %s", self.hook.endpoint.title, self.hook.endpoint.deploy)
         return result
 
     def timed_out(self, reason: str) -> Exception:

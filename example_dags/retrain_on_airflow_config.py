@@ -18,7 +18,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import ObjectStoragePath, dag, task
+from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath, dag, task
 
 from airflow_provider_finetune.jobs.request import SupervisedHyperparameters, SupervisedMethod
 from airflow_provider_finetune.operators.dataset import UploadDatasetOperator, ValidateDatasetOperator
@@ -28,7 +28,7 @@ from airflow_provider_finetune.sensors.job import FineTuningJobSensor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from openai import OpenAI
+    from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 
 BASE_MODEL = "gpt-4.1-mini-2025-04-14"
 QUESTION = "Which section of Apache Airflow's configuration does this option belong to? Answer with its name only."
@@ -63,17 +63,20 @@ def retrain_on_airflow_config() -> None:
 
     @task
     def evaluate(outcome: dict[str, Any], test_path: str) -> dict[str, Any]:
-        """Ask every model about the held-out options; return the share of right answers of each."""
+        """Ask every model about the held-out options; return the share of right answers of each.
+
+        Some endpoints want a model to be deployed first; then this task says how, and can be cleared afterwards.
+        """
         from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 
         examples = [json.loads(line)["messages"] for line in ObjectStoragePath(test_path).read_text().splitlines()]
         models = {"base model": BASE_MODEL}
         models |= {f"checkpoint, step {row['step']}": row["model"] for row in outcome["checkpoints"]}
         models |= {"fine-tuned model": outcome["fine_tuned_model"]}
-        client = FineTuningHook().conn
+        hook = FineTuningHook()
         _, most = Counter(messages[-1]["content"] for messages in examples).most_common(1)[0]
         accuracies = {"always the same answer": most / len(examples)}
-        accuracies |= {name: accuracy(client, model, examples) for name, model in models.items()}
+        accuracies |= {name: accuracy(hook, model, examples) for name, model in models.items()}
         table = "\n".join(f"{name:<28}{share:>8.1%}  {models.get(name, '')}" for name, share in accuracies.items())
         log.info("Right answers on %s held-out options:\n%s", len(examples), table)
         return {"held_out": len(examples), "accuracies": accuracies}
@@ -118,15 +121,22 @@ def asking(description: str) -> list[dict[str, str]]:
     return [{"role": "system", "content": QUESTION}, {"role": "user", "content": description}]
 
 
-def accuracy(client: OpenAI, model: str, examples: list[list[Any]]) -> float:
+def accuracy(hook: FineTuningHook, model: str, examples: list[list[Any]]) -> float:
     """Return the share of the examples whose last turn the model gives as its answer."""
+    from openai import NotFoundError
+
+    create = hook.conn.chat.completions.create
 
     def is_right(messages: list[Any]) -> bool:
-        completion = client.chat.completions.create(model=model, messages=messages[:-1], temperature=0)
+        completion = create(model=model, messages=messages[:-1], temperature=0)
         return (completion.choices[0].message.content or "").strip() == messages[-1]["content"]
 
-    with ThreadPoolExecutor(4) as pool:
-        return sum(pool.map(is_right, examples)) / len(examples)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            return sum(pool.map(is_right, examples)) / len(examples)
+    except NotFoundError:
+        deploy = hook.endpoint.deploy or "Check that the connection's endpoint serves the model."
+        raise AirflowFailException(f"There is no model {model} to ask here yet. {deploy}") from None
 
 
 retrain_on_airflow_config()

@@ -5,22 +5,27 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from contextlib import asynccontextmanager, contextmanager
+import math
+import time
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import openai
 from airflow.providers.openai.hooks.openai import OpenAIHook
 
-from airflow_provider_finetune.endpoints import endpoint_for
-from airflow_provider_finetune.exceptions import EndpointUnreachable, RequestRefused
-from airflow_provider_finetune.jobs.events import Unseen
+from airflow_provider_finetune.endpoints import Endpoint, endpoint_for
+from airflow_provider_finetune.exceptions import EndpointBusy, EndpointUnreachable, RequestRefused
+from airflow_provider_finetune.hooks.bounds import NotTheApis, bounded, for_short_answers, for_uploads
+from airflow_provider_finetune.hooks.options import checked, usable
+from airflow_provider_finetune.hooks.pages import apages_of, pages_of
+from airflow_provider_finetune.hooks.pages import payload as payload
+from airflow_provider_finetune.jobs.events import Event, Unseen
 from airflow_provider_finetune.jobs.fault import FaultKind, read_fault
-from airflow_provider_finetune.jobs.keys import without_keys
 from airflow_provider_finetune.jobs.payload import epoch, mapping, text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
     from openai import AsyncOpenAI, OpenAI
     from openai.types import FileObject, Model, ModelDeleted
@@ -31,7 +36,6 @@ if TYPE_CHECKING:
     from airflow_provider_finetune.exceptions import FineTuningError
     from airflow_provider_finetune.jobs.fault import Fault
 
-Item = TypeVar("Item")
 PAGE = 100
 #: What a call of the SDK raises when the endpoint refuses, fails, or does not speak the protocol.
 SDK_ERRORS = (openai.APIError, json.JSONDecodeError)
@@ -63,12 +67,12 @@ class FineTuningHook(OpenAIHook):
 
     async def acreate_job(self, **request: Any) -> FineTuningJob:
         """Create a job, as :meth:`create_job`."""
-        async with self._aclient() as client:
+        async with self._aclient(quick=False) as client:
             return await client.with_options(max_retries=0).fine_tuning.jobs.create(**request)
 
     def retrieve_job(self, job_id: str) -> FineTuningJob:
         """Return the job as it is now."""
-        return self.conn.fine_tuning.jobs.retrieve(job_id)
+        return self._quick.fine_tuning.jobs.retrieve(job_id)
 
     async def aretrieve_job(self, job_id: str) -> FineTuningJob:
         """Return the job as it is now."""
@@ -84,7 +88,7 @@ class FineTuningHook(OpenAIHook):
         :param since: epoch seconds; ask for no more pages behind one whose jobs are all older.
         """
         jobs: list[FineTuningJob] = []
-        for page in _pages(self.conn.fine_tuning.jobs.list, limit=PAGE, **_filter(metadata)):
+        for page in pages_of(self._quick.fine_tuning.jobs.list, limit=PAGE, **_filter(metadata)):
             jobs += [job for job in page if _carries(job, metadata)]
             if _are_older(page, since):
                 break
@@ -96,7 +100,7 @@ class FineTuningHook(OpenAIHook):
         """Return all jobs, newest first, as :meth:`list_jobs`."""
         jobs: list[FineTuningJob] = []
         async with self._aclient() as client:
-            async for page in _apages(client.fine_tuning.jobs.list, limit=PAGE, **_filter(metadata)):
+            async for page in apages_of(client.fine_tuning.jobs.list, limit=PAGE, **_filter(metadata)):
                 jobs += [job for job in page if _carries(job, metadata)]
                 if _are_older(page, since):
                     break
@@ -104,7 +108,7 @@ class FineTuningHook(OpenAIHook):
 
     def cancel_job(self, job_id: str) -> FineTuningJob:
         """Ask for the job to be cancelled; return the job."""
-        return self.conn.fine_tuning.jobs.cancel(job_id)
+        return self._quick.fine_tuning.jobs.cancel(job_id)
 
     async def acancel_job(self, job_id: str) -> FineTuningJob:
         """Ask for the job to be cancelled; return the job."""
@@ -113,7 +117,7 @@ class FineTuningHook(OpenAIHook):
 
     def pause_job(self, job_id: str) -> FineTuningJob:
         """Ask for the job to be paused; return the job. It goes through ``pausing`` while it writes a checkpoint."""
-        return self.conn.fine_tuning.jobs.pause(job_id)
+        return self._quick.fine_tuning.jobs.pause(job_id)
 
     async def apause_job(self, job_id: str) -> FineTuningJob:
         """Ask for the job to be paused; return the job."""
@@ -122,46 +126,52 @@ class FineTuningHook(OpenAIHook):
 
     def resume_job(self, job_id: str) -> FineTuningJob:
         """Ask for the paused job to go on; return the job."""
-        return self.conn.fine_tuning.jobs.resume(job_id)
+        return self._quick.fine_tuning.jobs.resume(job_id)
 
     async def aresume_job(self, job_id: str) -> FineTuningJob:
         """Ask for the paused job to go on; return the job."""
         async with self._aclient() as client:
             return await client.fine_tuning.jobs.resume(job_id)
 
-    def list_events(self, job_id: str, *, unseen: Unseen | None = None) -> list[FineTuningJobEvent]:
+    def list_events(
+        self, job_id: str, *, unseen: Unseen | None = None, seconds: float | None = None
+    ) -> list[FineTuningJobEvent]:
         """Return the events of the job in the order they happened, each once.
 
         :param unseen: start behind the last event seen, and stop asking for pages there.
+        :param seconds: for how long to ask for pages, newest first; what was found until then is returned.
         """
-        unseen = unseen or Unseen()
-        found: dict[str, FineTuningJobEvent] = {}
-        for page in _pages(self.conn.fine_tuning.jobs.list_events, job_id, limit=PAGE):
-            found |= {_id(event): event for event in page}
-            if not unseen.add(map(payload, page)):
+        unseen, until = unseen or Unseen(), _until(seconds)
+        found: dict[tuple[int, str], FineTuningJobEvent] = {}
+        for page in pages_of(self._quick.fine_tuning.jobs.list_events, job_id, limit=PAGE, **_timeout(seconds)):
+            found |= {_event(event): event for event in page}
+            if not unseen.add(map(payload, page)) or time.monotonic() >= until:
                 break
-        return [found[event.id] for event in unseen.in_order()]
+        return [found[event.created_at, event.mark] for event in unseen.in_order()]
 
-    async def alist_events(self, job_id: str, *, unseen: Unseen | None = None) -> list[FineTuningJobEvent]:
+    async def alist_events(
+        self, job_id: str, *, unseen: Unseen | None = None, seconds: float | None = None
+    ) -> list[FineTuningJobEvent]:
         """Return the events of the job in the order they happened, each once, as :meth:`list_events`."""
-        unseen = unseen or Unseen()
-        found: dict[str, FineTuningJobEvent] = {}
+        unseen, until = unseen or Unseen(), _until(seconds)
+        found: dict[tuple[int, str], FineTuningJobEvent] = {}
         async with self._aclient() as client:
-            async for page in _apages(client.fine_tuning.jobs.list_events, job_id, limit=PAGE):
-                found |= {_id(event): event for event in page}
-                if not unseen.add(map(payload, page)):
+            pages = apages_of(client.fine_tuning.jobs.list_events, job_id, limit=PAGE, **_timeout(seconds))
+            async for page in pages:
+                found |= {_event(event): event for event in page}
+                if not unseen.add(map(payload, page)) or time.monotonic() >= until:
                     break
-        return [found[event.id] for event in unseen.in_order()]
+        return [found[event.created_at, event.mark] for event in unseen.in_order()]
 
     def list_checkpoints(self, job_id: str) -> list[FineTuningJobCheckpoint]:
         """Return all checkpoints of the job, newest first, each once."""
-        pages = _pages(self.conn.fine_tuning.jobs.checkpoints.list, job_id, limit=PAGE)
+        pages = pages_of(self._quick.fine_tuning.jobs.checkpoints.list, job_id, limit=PAGE)
         return [checkpoint for page in pages for checkpoint in page]
 
     async def alist_checkpoints(self, job_id: str) -> list[FineTuningJobCheckpoint]:
         """Return all checkpoints of the job, newest first, each once."""
         async with self._aclient() as client:
-            pages = _apages(client.fine_tuning.jobs.checkpoints.list, job_id, limit=PAGE)
+            pages = apages_of(client.fine_tuning.jobs.checkpoints.list, job_id, limit=PAGE)
             return [checkpoint async for page in pages for checkpoint in page]
 
     # -- files: https://platform.openai.com/docs/api-reference/files
@@ -172,18 +182,18 @@ class FineTuningHook(OpenAIHook):
         :param file: a path, or ``(name, binary stream)``.
         :param expires_after: seconds after which the server deletes the file, 3600 to 2592000.
         """
-        return self.conn.files.create(file=file, purpose=purpose, **_expiry(expires_after))  # type: ignore[arg-type]
+        return for_uploads(self.conn).files.create(file=file, purpose=purpose, **_expiry(expires_after))  # type: ignore[arg-type]
 
     async def acreate_file(
         self, file: Any, *, purpose: str = "fine-tune", expires_after: int | None = None
     ) -> FileObject:
         """Upload a file, as :meth:`create_file`."""
-        async with self._aclient() as client:
-            return await client.files.create(file=file, purpose=purpose, **_expiry(expires_after))  # type: ignore[arg-type]
+        async with self._aclient(quick=False) as client:
+            return await for_uploads(client).files.create(file=file, purpose=purpose, **_expiry(expires_after))  # type: ignore[arg-type]
 
     def retrieve_file(self, file_id: str) -> FileObject:
         """Return what the server knows of the file."""
-        return self.conn.files.retrieve(file_id)
+        return self._quick.files.retrieve(file_id)
 
     async def aretrieve_file(self, file_id: str) -> FileObject:
         """Return what the server knows of the file."""
@@ -192,13 +202,13 @@ class FineTuningHook(OpenAIHook):
 
     def list_files(self, purpose: str = "fine-tune") -> list[FileObject]:
         """Return all files of a purpose, newest first."""
-        pages = _pages(self.conn.files.list, purpose=purpose)
+        pages = pages_of(self._quick.files.list, purpose=purpose)
         return [file for page in pages for file in page if _is_for(file, purpose)]
 
     async def alist_files(self, purpose: str = "fine-tune") -> list[FileObject]:
         """Return all files of a purpose, newest first."""
         async with self._aclient() as client:
-            pages = _apages(client.files.list, purpose=purpose)
+            pages = apages_of(client.files.list, purpose=purpose)
             return [file async for page in pages for file in page if _is_for(file, purpose)]
 
     def read_file(self, file_id: str) -> bytes:
@@ -207,23 +217,23 @@ class FineTuningHook(OpenAIHook):
 
     async def aread_file(self, file_id: str) -> bytes:
         """Return the content of a file, as :meth:`read_file`."""
-        async with self._aclient() as client:
+        async with self._aclient(quick=False) as client:
             return _decoded((await client.files.content(file_id)).content)
 
     # -- models: https://platform.openai.com/docs/api-reference/models
 
     def list_models(self) -> list[Model]:
         """Return the models that the endpoint offers."""
-        return [model for page in _pages(self.conn.models.list) for model in page]
+        return [model for page in pages_of(self._quick.models.list) for model in page]
 
     async def alist_models(self) -> list[Model]:
         """Return the models that the endpoint offers."""
         async with self._aclient() as client:
-            return [model async for page in _apages(client.models.list) for model in page]
+            return [model async for page in apages_of(client.models.list) for model in page]
 
     def retrieve_model(self, model: str) -> Model:
         """Return what the endpoint knows of a model; some tell its ``shutdown_date`` (YYYY-MM-DD)."""
-        return self.conn.models.retrieve(model)
+        return self._quick.models.retrieve(model)
 
     async def aretrieve_model(self, model: str) -> Model:
         """Return what the endpoint knows of a model."""
@@ -232,7 +242,7 @@ class FineTuningHook(OpenAIHook):
 
     def delete_model(self, model: str) -> ModelDeleted:
         """Delete a fine-tuned model."""
-        return self.conn.models.delete(model)
+        return self._quick.models.delete(model)
 
     async def adelete_model(self, model: str) -> ModelDeleted:
         """Delete a fine-tuned model."""
@@ -249,7 +259,7 @@ class FineTuningHook(OpenAIHook):
 
         :raises RequestRefused: the extra names none that is known.
         """
-        with _usable(self.conn_id):
+        with usable(self.conn_id):
             return endpoint_for(str(self.conn.base_url), text(self.settings.get("endpoint")))
 
     @cached_property
@@ -266,13 +276,13 @@ class FineTuningHook(OpenAIHook):
 
         :raises FineTuningError: the connection has no API key, or its extra does not fit the SDK's client.
         """
-        with _usable(self.conn_id):
-            return super().get_conn()
+        with usable(self.conn_id):
+            return bounded(checked(super().get_conn()))
 
     async def aget_conn(self) -> AsyncOpenAI:
         """Return a new async client for the connection, for the caller to close; errors as :meth:`get_conn`."""
-        with _usable(self.conn_id):
-            return await super().aget_conn()
+        with usable(self.conn_id):
+            return bounded(checked(await super().aget_conn()))
 
     async def __aenter__(self) -> FineTuningHook:
         """Open the client that all async calls inside the block share."""
@@ -285,43 +295,42 @@ class FineTuningHook(OpenAIHook):
         if client is not None:
             await client.close()
 
+    @cached_property
+    def _quick(self) -> OpenAI:
+        """The client for all that has a short answer; neither a file nor a job that is created takes its time."""
+        return for_short_answers(self.conn)
+
     @asynccontextmanager
-    async def _aclient(self) -> AsyncIterator[AsyncOpenAI]:
+    async def _aclient(self, *, quick: bool = True) -> AsyncIterator[AsyncOpenAI]:
         if self._async_client is not None:
-            yield self._async_client
+            yield for_short_answers(self._async_client) if quick else self._async_client
             return
         async with await self.aget_conn() as client:
-            yield client
+            yield for_short_answers(client) if quick else client
 
 
 def fault_of(error: Exception) -> Fault:
     """Return what one of :data:`SDK_ERRORS` means for the request behind it."""
     if isinstance(error, openai.APIStatusError):
-        return read_fault(error.status_code, error.body, error.response.headers.get("retry-after"))
+        retry_after = error.response.headers.get("retry-after")
+        return read_fault(error.status_code, error.body, retry_after, about=_about(error))
     if isinstance(error, openai.APIConnectionError):
-        return read_fault(None, cause=f"{type(error).__name__} ({type(error.__cause__).__name__})")
-    return read_fault(None, cause="the answer is not JSON as the API describes it")
+        cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ", no whole answer in time"
+        return read_fault(None, cause=f"{type(error).__name__}{cause}")
+    return read_fault(None, cause=str(error if isinstance(error, NotTheApis) else NotTheApis()))
 
 
-def payload(answer: object) -> dict[str, Any]:
-    """Return the JSON object that the SDK read.
-
-    :raises openai.APIError: the answer was none.
-    """
-    found: dict[str, Any] = _read(answer).to_dict(warnings=False)
-    return found
-
-
-def _read(answer: object) -> Any:
-    """Return the answer if it is the API's: the SDK hands on whatever a proxy or a wrong base URL says."""
-    if isinstance(answer, openai.BaseModel):
-        return answer
-    raise not_the_apis()
+def _about(error: openai.APIError) -> list[str]:
+    """Return the ids that the request named, which the answer may repeat."""
+    names = [part for part in error.request.url.path.split("/") if part]
+    with suppress(RuntimeError, ValueError):  # an upload is not kept, and is no JSON
+        names += [value for value in mapping(json.loads(error.request.content)).values() if isinstance(value, str)]
+    return names
 
 
 def not_the_apis() -> openai.APIError:
     """Return the error for an answer that is not the API's, which the SDK itself takes for one."""
-    return openai.APIError("not a JSON object", request=cast("Any", None), body=None)
+    return NotTheApis()
 
 
 @contextmanager
@@ -331,7 +340,8 @@ def explained(doing: str, *, reading: bool = False) -> Iterator[None]:
     :param doing: what is being tried: ``"retrieve fine-tuning job ftjob-1"``.
     :param reading: whether it costs nothing, so that a lack of credit is no reason to give up.
     :raises RequestRefused: the endpoint refused, and would again.
-    :raises EndpointUnreachable: no answer, or the endpoint is in trouble or busy.
+    :raises EndpointBusy: the endpoint says that it is busy, or not ready yet.
+    :raises EndpointUnreachable: no answer, or the endpoint is in trouble.
     """
     try:
         yield
@@ -341,23 +351,20 @@ def explained(doing: str, *, reading: bool = False) -> Iterator[None]:
         raise error_for(fault.when_reading() if reading else fault, doing) from None
 
 
-def error_for(fault: Fault, doing: str) -> FineTuningError:
-    """Return the exception for a fault that could not be dealt with."""
-    kind = RequestRefused if fault.kind is FaultKind.REFUSED else EndpointUnreachable
-    return kind(fault.explain(doing))
+def error_for(fault: Fault, doing: str, endpoint: Endpoint | None = None) -> FineTuningError:
+    """Return the exception for a fault that could not be dealt with.
+
+    :param doing: what was tried.
+    :param endpoint: what is known of the endpoint, for its advice.
+    """
+    return _ERRORS[fault.kind](fault.explain(doing, endpoint.advice if endpoint else None))
 
 
-@contextmanager
-def _usable(conn_id: str) -> Iterator[None]:
-    try:
-        yield
-    except (openai.OpenAIError, TypeError, ValueError) as error:
-        no_key = isinstance(error, openai.OpenAIError)
-        why = "it has no API key (password)" if no_key else without_keys(str(error))
-        raise RequestRefused(
-            f"Connection {conn_id!r} cannot be used: {why}. It needs type openai, the API key as password, the base "
-            "URL as host, and in the extra only what the openai client takes."
-        ) from None
+_ERRORS: dict[FaultKind, type[FineTuningError]] = {
+    FaultKind.REFUSED: RequestRefused,
+    FaultKind.BUSY: EndpointBusy,
+    FaultKind.LOST: EndpointUnreachable,
+}
 
 
 def _filter(metadata: Mapping[str, str] | None) -> dict[str, Any]:
@@ -377,53 +384,21 @@ def _is_for(file: FileObject, purpose: str) -> bool:
     return getattr(file, "purpose", None) in (purpose, None)
 
 
+def _until(seconds: float | None) -> float:
+    return math.inf if seconds is None else time.monotonic() + seconds
+
+
+def _timeout(seconds: float | None) -> dict[str, float]:
+    return {} if seconds is None else {"timeout": seconds}
+
+
+def _event(event: FineTuningJobEvent) -> tuple[int, str]:
+    read = Event.from_api(payload(event))
+    return read.created_at, read.mark
+
+
 def _expiry(seconds: int | None) -> dict[str, Any]:
     return {} if seconds is None else {"expires_after": {"anchor": "created_at", "seconds": seconds}}
-
-
-def _pages(ask: Callable[..., Any], *arguments: Any, **filters: Any) -> Iterator[list[Any]]:
-    """Yield what each page brings that is new; end when one brings nothing, for a server may repeat itself."""
-    seen: set[str] = set()
-    with _of_the_api():
-        pages = ask(*arguments, **filters).iter_pages()
-    while True:
-        with _of_the_api():
-            new = _new(next(pages, None), seen)
-        if not new:
-            return
-        yield new
-
-
-async def _apages(ask: Callable[..., Any], *arguments: Any, **filters: Any) -> AsyncIterator[list[Any]]:
-    """Yield what each page brings that is new, as :func:`_pages`."""
-    seen: set[str] = set()
-    with _of_the_api():
-        pages = (await ask(*arguments, **filters)).iter_pages()
-    while True:
-        with _of_the_api():
-            new = _new(await anext(pages, None), seen)
-        if not new:
-            return
-        yield new
-
-
-@contextmanager
-def _of_the_api() -> Iterator[None]:
-    try:
-        yield
-    except (AttributeError, TypeError):  # the SDK takes whatever it gets for a page
-        raise not_the_apis() from None
-
-
-def _new(page: Any, seen: set[str]) -> list[Any]:
-    items = () if page is None else page.data or ()
-    new = {_id(item): item for item in items if _id(item) not in seen}
-    seen |= new.keys()
-    return list(new.values())
-
-
-def _id(item: Any) -> str:
-    return str(getattr(item, "id", None) or "")
 
 
 def _decoded(content: bytes) -> bytes:

@@ -76,7 +76,7 @@ class JobSubmission:
             self._known.append(submitted.job.id)
             return submitted
         except SubmissionFault as fault:
-            raise _error(fault) from None
+            raise _error(fault, self.hook) from None
         except Occupied as occupied:
             raise EndpointOccupied(
                 "The endpoint runs one fine-tuning job at a time, and another one is running: nothing was created.",
@@ -187,7 +187,7 @@ def _job(answer: Any) -> Job:
     return job
 
 
-def _error(failed: SubmissionFault) -> FineTuningError:
+def _error(failed: SubmissionFault, hook: FineTuningHook) -> FineTuningError:
     if failed.candidates:
         return SubmissionUnsettled(_which(failed.candidates))
     if failed.unsettled:
@@ -195,7 +195,9 @@ def _error(failed: SubmissionFault) -> FineTuningError:
         return SubmissionUnsettled(
             f"{why} A job may exist all the same: a retry of this task looks for it first, and does not pay twice."
         )
-    return RequestRefused(failed.doing) if failed.fault is None else error_for(failed.fault, failed.doing)
+    if failed.fault is None:
+        return RequestRefused(failed.doing)
+    return error_for(failed.fault, failed.doing, hook.endpoint)
 
 
 def _which(candidates: tuple[Job, ...]) -> str:

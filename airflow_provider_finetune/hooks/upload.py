@@ -11,6 +11,7 @@ import openai
 from airflow_provider_finetune.datasets.stored import FileState, reusable, state_of
 from airflow_provider_finetune.datasets.window import Window
 from airflow_provider_finetune.exceptions import DatasetError, FineTuningError
+from airflow_provider_finetune.hooks.bounds import for_uploads
 from airflow_provider_finetune.hooks.fine_tuning import error_for, explained, fault_of
 from airflow_provider_finetune.jobs.fault import FaultKind
 from airflow_provider_finetune.jobs.keys import without_keys
@@ -132,7 +133,7 @@ class DatasetUpload:
 
     def _in_one(self) -> StoredFile:
         # The SDK's own retries would leave doubles behind lost answers.
-        client = self.hook.conn.with_options(max_retries=0)
+        client = for_uploads(self.hook.conn).with_options(max_retries=0)
         return client.files.create(
             file=(self.name, self._window(0, self.content.size)),
             purpose=cast("Any", self.purpose),
@@ -140,7 +141,7 @@ class DatasetUpload:
         )
 
     def _in_parts(self) -> StoredFile:
-        client = self.hook.conn
+        client = for_uploads(self.hook.conn)
         upload = client.with_options(max_retries=0).uploads.create(
             bytes=self.content.size,
             filename=self.name,

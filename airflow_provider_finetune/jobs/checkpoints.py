@@ -22,8 +22,7 @@ def checkpoint_rows(checkpoints: Iterable[Mapping[str, Any]]) -> list[dict[str, 
     """
     rows: dict[str, dict[str, Any]] = {}
     for checkpoint in checkpoints:
-        measured = mapping(checkpoint.get("metrics"))
-        metrics = {name: number(value) for name, value in measured.items() if number(value) is not None}
+        metrics = measured(mapping(checkpoint.get("metrics")))
         step = number(checkpoint.get("step_number"))
         row: dict[str, Any] = {
             **metrics,
@@ -36,6 +35,20 @@ def checkpoint_rows(checkpoints: Iterable[Mapping[str, Any]]) -> list[dict[str, 
     return sorted(rows.values(), key=lambda row: row["step"])
 
 
+def measured(metrics: Mapping[str, Any]) -> dict[str, int | float]:
+    """Return the metrics that are measurements, of a checkpoint or of an event.
+
+    A loss or an accuracy below zero is none: some servers write -1 where others write null.
+    """
+    numbers = {name: number(value) for name, value in metrics.items()}
+    never_negative = ("loss", "accuracy")
+    return {
+        name: value
+        for name, value in numbers.items()
+        if value is not None and not (value < 0 and name.endswith(never_negative))
+    }
+
+
 def best_checkpoint(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the checkpoint with the lowest loss, or None when there are no checkpoints.
 
@@ -45,7 +58,7 @@ def best_checkpoint(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     :param rows: what :func:`checkpoint_rows` returned.
     """
     for loss in LOSSES:
-        if measured := [row for row in rows if row.get(loss) is not None]:
-            best: dict[str, Any] = min(reversed(measured), key=itemgetter(loss))
+        if with_loss := [row for row in rows if row.get(loss) is not None]:
+            best: dict[str, Any] = min(reversed(with_loss), key=itemgetter(loss))
             return best
     return rows[-1] if rows else None

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from html import unescape
+from typing import TYPE_CHECKING
 
 from airflow_provider_finetune.jobs.keys import without_keys
 from airflow_provider_finetune.jobs.payload import mapping, text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 WIND_DOWN = (
     "OpenAI is closing self-serve fine-tuning: organisations that never fine-tuned lost job creation on 2026-05-07, "
@@ -22,12 +29,27 @@ _REMEDIES = {
     "invalid_api_key": "Check the connection's password (API key), and that its host is the endpoint it belongs to.",
     "model_not_available": "Check the model's name, and that the endpoint can fine-tune it.",
     "fine_tune_not_found": "Check the job id, and that the connection points at the endpoint that created it.",
+    "daily_rate_limit_exceeded": (
+        "What a day allows is used up, and trying again at once does not help. Give the task retries and a long "
+        "retry_delay, such as timedelta(hours=6), and put the tasks that create jobs into a pool."
+    ),
 }
 _REMEDIES_BY_STATUS = {
     401: _REMEDIES["invalid_api_key"],
     403: "The key is known but may not do this: check its permissions, and the connection's organisation and project.",
     404: "Check the id, and that the connection's host is the API's whole base URL, such as https://host/v1.",
+    429: "The endpoint is busy: give the task retries and a retry_delay, or put tasks like it into a pool.",
 }
+_PROCESSING = "The endpoint is still processing the file; a retry, after a while, goes on with it."
+_STILL_PROCESSING = re.compile(
+    r"(still|currently) (being )?process|(is|are) being processed|not (yet )?(been )?(fully )?processed"
+    r"|not (yet )?(finished|done) process|not[ _](yet )?ready"
+)
+#: A limit of a day is not over in minutes; nobody says so in seconds.
+_OF_THE_DAY = frozenset({"daily_rate_limit_exceeded"})
+LATER_SECONDS = 3600.0
+#: Characters of an answer that are looked through for what it says.
+_MOST_READ = 10_000
 _NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "exceeded_quota"})
 
 
@@ -52,12 +74,16 @@ class Fault:
 
     def when_reading(self) -> Fault:
         """Return what it means for a request that costs nothing: without credit, jobs go on and can be waited for."""
-        return replace(self, kind=FaultKind.BUSY) if self.status == 429 else self
+        if self.status != 429:
+            return self
+        wait = None if self.code in _OF_THE_DAY else self.retry_after
+        return replace(self, kind=FaultKind.BUSY, retry_after=wait)
 
-    def explain(self, doing: str) -> str:
+    def explain(self, doing: str, advice: Mapping[str, str] | None = None) -> str:
         """Return what happened and what to do about it, for people.
 
         :param doing: what was tried, to stand behind "Could not": ``"retrieve fine-tuning job ftjob-1"``.
+        :param advice: what to do about errors of this very endpoint, by code or by words of the message.
         """
         if self.kind is FaultKind.REFUSED and self.status is None:
             return f"Could not {doing}: {self.message}"
@@ -67,29 +93,83 @@ class Fault:
                 "connection's host is its full base URL, such as https://host/v1."
             )
         detail = ", ".join(f"{name} {value}" for name, value in (("code", self.code), ("param", self.param)) if value)
-        remedy = _REMEDIES.get(self.code or "") or _REMEDIES_BY_STATUS.get(self.status, "")
+        remedy = self._advised(advice or {}) or _REMEDIES.get(self.code or "")
+        if not remedy and _is_processing(self.status, self.code, self.message):
+            remedy = _PROCESSING
+        remedy = remedy or _REMEDIES_BY_STATUS.get(self.status, "")
         said = self.message or "the server gave no message"
         return f"Could not {doing}: HTTP {self.status}{f' ({detail})' if detail else ''}: {said} {remedy}".rstrip()
 
+    def _advised(self, advice: Mapping[str, str]) -> str:
+        message = self.message.lower()
+        return next((words for cue, words in advice.items() if cue == self.code or cue in message), "")
 
-def read_fault(status: int | None, body: object = None, retry_after: str | None = None, cause: str = "") -> Fault:
+
+def read_fault(
+    status: int | None,
+    body: object = None,
+    retry_after: str | None = None,
+    cause: str = "",
+    about: Collection[str] = (),
+) -> Fault:
     """Return what a failed request means.
 
     :param status: the HTTP status; None when no answer came (time-out, lost connection).
     :param body: the decoded body, either ``{"error": {…}}`` or the inner object, or anything else.
     :param retry_after: the ``Retry-After`` header.
     :param cause: what broke, when no answer came.
+    :param about: ids that the request is about.
     """
     error = mapping(mapping(body).get("error")) or mapping(body)
     code, kind, param = (text(error.get(name)) for name in ("code", "type", "param"))
+    message = _said(body)
+    wait = _seconds(retry_after)
+    if wait is None and code in _OF_THE_DAY:
+        wait = LATER_SECONDS
     return Fault(
-        kind=_kind(status, {code, kind}),
+        kind=FaultKind.BUSY if _is_processing(status, code, message) else _kind(status, {code, kind}),
         status=status,
         code=code,
         param=param,
-        message=without_keys(text(error.get("message")) or cause),
-        retry_after=_seconds(retry_after),
+        message=without_keys(message or cause, about=about),
+        retry_after=wait,
     )
+
+
+#: Where servers put what they have to say, best first: OpenAI's, FastAPI's, Rails', problem details' (RFC 9457).
+_WORDS = ("message", "msg", "detail", "error", "errors", "error_description", "title", "description", "reason")
+
+
+def _said(body: object, depth: int = 0) -> str:
+    """Return what an error answer says, whatever its shape; empty when it says nothing."""
+    if isinstance(body, str):
+        return _plain(body[:_MOST_READ])
+    if depth > 3:
+        return ""
+    if isinstance(body, Mapping):
+        said = next((words for name in _WORDS if (words := _said(body.get(name), depth + 1))), "")
+        place = body.get("loc")  # FastAPI: where in the request something is wrong
+        if said and isinstance(place, (list, tuple)):
+            return f"{'.'.join(str(part) for part in place[:8])}: {said}"
+        return said
+    if isinstance(body, (list, tuple)):
+        return "; ".join(words for part in body[:5] if (words := _said(part, depth + 1)))
+    return ""
+
+
+def _plain(text: str) -> str:
+    """Return a text in one line; of a page of HTML, its title."""
+    if re.match(r"\s*<(!doctype|html|head|body|\?xml)", text, re.IGNORECASE):
+        title = re.search(r"<(title|h1)[^>]*>([^<]*)", text, re.IGNORECASE)
+        text = unescape(title[2] if title else re.sub(r"<[^>]*>", " ", text))
+    return " ".join(text.split())
+
+
+def _is_processing(status: int | None, code: str | None, message: str) -> bool:
+    """Return whether a file that the request needs is not ready: nothing is wrong, but that it comes too early."""
+    is_refusal = status is not None and 400 <= status < 500
+    words = f"{code} {message}".lower()
+    return is_refusal and "file" in words and _STILL_PROCESSING.search(words) is not None
 
 
 def _kind(status: int | None, codes: set[str | None]) -> FaultKind:

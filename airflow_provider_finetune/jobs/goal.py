@@ -24,7 +24,7 @@ class Step(StrEnum):
 
 
 #: A job in one of these is on its way, or cannot be paused yet.
-_WAIT_TO_PAUSE = frozenset({"validating_files", "queued", "pending", "pausing", "resuming"})
+_WAIT_TO_PAUSE = frozenset({"validating_files", "queued", "pending", "pausing", "resuming", "cancelling"})
 
 
 def next_step(goal: Goal, status: str) -> Step:
@@ -44,7 +44,7 @@ def next_step(goal: Goal, status: str) -> Step:
         return Step.WAIT if status in _WAIT_TO_PAUSE else Step.ASK
     if status == "paused":
         return Step.ASK
-    return Step.WAIT if status == "pausing" else Step.THERE
+    return Step.WAIT if status in ("pausing", "cancelling") else Step.THERE
 
 
 def worth_waking(goal: Goal) -> list[str]:

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.jobs.keys import MOST_TEXT, without_keys
-from airflow_provider_finetune.jobs.payload import epoch, mapping, number, text
+from airflow_provider_finetune.jobs.payload import count, epoch, mapping, number, text
+from airflow_provider_finetune.jobs.status import KNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
+
+_NAMES = ("id", "model", "fine_tuned_model", "training_file", "validation_file")
+#: What endpoints call the documented statuses, beside other cases and hyphens.
+_SYNONYMS = {
+    "success": "succeeded",
+    "successful": "succeeded",
+    "complete": "succeeded",
+    "completed": "succeeded",
+    "finished": "succeeded",
+    "done": "succeeded",
+    "failure": "failed",
+    "error": "failed",
+    "errored": "failed",
+    "user_error": "failed",
+    "failed_validation": "failed",
+    "validation_failed": "failed",
+    "expired": "failed",
+    "timed_out": "failed",
+    "canceled": "cancelled",
+    "aborted": "cancelled",
+    "canceling": "cancelling",
+    "cancel_requested": "cancelling",
+    "cancellation_requested": "cancelling",
+    "aborting": "cancelling",
+    "in_progress": "running",
+}
 
 #: OpenAI answers the suffix by the first name, others by that of the request.
 _SUFFIXES = ("user_provided_suffix", "suffix")
@@ -26,7 +53,12 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the rules need to know of a job. Times are epoch seconds by the server's clock."""
+    """What the rules need to know of a job. Times are epoch seconds by the server's clock.
+
+    ``status`` is the documented word for what the endpoint says, or, where there is none, its own in lower case;
+    ``said`` is the endpoint's where it is another. ``names`` are the ids and names that belong to the job, which what
+    is said of it may repeat.
+    """
 
     id: str
     status: str
@@ -45,6 +77,8 @@ class Job:
     method: Mapping[str, Any] | None = None
     #: Empty where the endpoint says that there is none, None where it does not say.
     suffix: str | None = None
+    said: str | None = None
+    names: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def from_api(cls, payload: Mapping[str, Any]) -> Job:
@@ -52,35 +86,57 @@ class Job:
 
         :param payload: the decoded JSON object of a job.
         """
-        tokens = number(payload.get("trained_tokens"))
         seed = number(payload.get("seed"))
         files = payload.get("result_files")
+        result_files = tuple(f for f in files if isinstance(f, str)) if isinstance(files, list) else ()
+        names = (*(name for key in _NAMES if (name := text(payload.get(key)))), *result_files)
+        model, finished_at = text(payload.get("fine_tuned_model")), epoch(payload.get("finished_at"))
+        error = _error(payload.get("error"), names)
+        said = (text(payload.get("status")) or "unknown")[:80]
+        status = _status(said, finished_at, model, error)
         return cls(
             id=text(payload.get("id")) or "",
-            status=text(payload.get("status")) or "unknown",
+            status=status,
             model=text(payload.get("model")),
-            fine_tuned_model=text(payload.get("fine_tuned_model")),
+            fine_tuned_model=model,
             created_at=epoch(payload.get("created_at")),
-            finished_at=epoch(payload.get("finished_at")),
+            finished_at=finished_at,
             estimated_finish=epoch(payload.get("estimated_finish")),
-            trained_tokens=None if tokens is None else int(tokens),
-            error=_error(payload.get("error")),
+            trained_tokens=count(payload.get("trained_tokens")),
+            error=error,
             hyperparameters=mapping(payload.get("hyperparameters")) or None,
-            result_files=tuple(f for f in files if isinstance(f, str)) if isinstance(files, list) else (),
+            result_files=result_files,
             metadata=mapping(payload.get("metadata")) or None,
             # Some endpoints say 0 where others say null, so a derived seed is never 0.
             seed=int(seed) if seed else None,
             training_file=text(payload.get("training_file")),
             method=mapping(payload.get("method")) or None,
             suffix=next((text(payload[name]) or "" for name in _SUFFIXES if name in payload), None),
+            said=said if said != status else None,
+            names=names,
         )
 
+    def told(self) -> str:
+        """Return what the job is, for people: ``succeeded``, or ``succeeded (the endpoint says COMPLETED)``."""
+        if self.status not in KNOWN:
+            return f"{self.said or self.status} - a status this version does not know; waiting on"
+        return f"{self.status} (the endpoint says {self.said})" if self.said else self.status
 
-def _error(value: object) -> JobError | None:
+
+def _status(said: str, finished_at: int | None, model: str | None, error: JobError | None) -> str:
+    status = "_".join(said.lower().replace("-", " ").replace("_", " ").split())
+    status = _SYNONYMS.get(status, status)
+    if status in KNOWN or finished_at is None:
+        return status
+    # Over, whatever it is called: the model and the error tell what came of it.
+    return "succeeded" if model and error is None else "failed"
+
+
+def _error(value: object, about: Collection[str]) -> JobError | None:
     # A healthy job shows null, {} or an object of nulls, depending on the server.
     if isinstance(value, str) and value:
-        return JobError(None, without_keys(value, MOST_TEXT), None)
+        return JobError(None, without_keys(value, MOST_TEXT, about), None)
     code, message, param = (text(mapping(value).get(name)) for name in ("code", "message", "param"))
     if not code and not message:
         return None
-    return JobError(code, without_keys(message, MOST_TEXT) if message else None, param)
+    return JobError(code, without_keys(message, MOST_TEXT, about) if message else None, param)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from airflow_provider_finetune.jobs.job import Job, JobError
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
-KNOWN = TERMINAL | {"validating_files", "queued", "running", "pausing", "paused", "resuming", "pending"}
+KNOWN = TERMINAL | {"validating_files", "queued", "running", "pausing", "paused", "resuming", "pending", "cancelling"}
 
 OnPaused = Literal["wait", "resume", "fail"]
 
@@ -59,6 +59,43 @@ class Decision(NamedTuple):
     retry_helps: bool = True
 
 
+class Waiting(Protocol):
+    """A wait on a job: what it was asked for, and what it remembers from one look to the next.
+
+    ``succeeded_at`` is when it first saw that the job has succeeded, epoch seconds. ``if_gone`` is the status of the
+    job if the endpoint does not know it any more; None makes that an error.
+    """
+
+    succeeded_at: float | None
+    if_gone: str | None
+
+    @property
+    def end_time(self) -> float | None: ...
+    @property
+    def on_paused(self) -> OnPaused: ...
+    @property
+    def until(self) -> Collection[str]: ...
+
+
+def consider(wait: Waiting, job: Job, now: float) -> Decision:
+    """Return what the state of the job means for the wait, which remembers what it has seen.
+
+    :param now: the current time, epoch seconds.
+    """
+    if job.status == "succeeded" and wait.succeeded_at is None:
+        wait.succeeded_at = now
+    if job.status == "cancelling":
+        wait.if_gone = "cancelled"
+    return decide(
+        job,
+        now=now,
+        end_time=wait.end_time,
+        on_paused=wait.on_paused,
+        until=wait.until,
+        succeeded_at=wait.succeeded_at,
+    )
+
+
 def decide(
     job: Job,
     *,
@@ -66,6 +103,7 @@ def decide(
     end_time: float | None,
     on_paused: OnPaused = "wait",
     until: Collection[str] = (),
+    succeeded_at: float | None = None,
 ) -> Decision:
     """Return what the state of ``job`` means for a wait.
 
@@ -73,17 +111,18 @@ def decide(
     :param end_time: when the wait ends, epoch seconds; None waits for ever.
     :param on_paused: what a paused job means: go on waiting, resume it, or fail.
     :param until: statuses that end this wait beside the terminal ones.
+    :param succeeded_at: when this wait first saw that the job has succeeded, epoch seconds; None for just now.
     """
     if job.status in until:
         return Decision(Kind.REACHED)
     if job.status == "succeeded":
-        return _succeeded(job, now, end_time)
+        return _succeeded(job, now, end_time, now if succeeded_at is None else succeeded_at)
     if job.status == "failed":
         return Decision(Kind.FAILED, _why_failed(job), retry_helps=not is_hopeless(job.error))
     if job.status == "cancelled":
         return Decision(
             Kind.FAILED,
-            f"Fine-tuning job {job.id} was cancelled. Clear the task that created it to start a new one.",
+            f"Fine-tuning job {job.id} was cancelled{_said(job)}. Clear the task that created it to start a new one.",
             retry_helps=False,
         )
     if end_time is not None and now >= end_time:
@@ -116,10 +155,12 @@ def is_hopeless(error: JobError | None) -> bool:
     )
 
 
-def _succeeded(job: Job, now: float, end_time: float | None) -> Decision:
+def _succeeded(job: Job, now: float, end_time: float | None, seen_at: float) -> Decision:
     if job.fine_tuned_model:
         return Decision(Kind.SUCCEEDED)
-    if job.finished_at is not None and now < job.finished_at + MODEL_NAME_GRACE_SECONDS:
+    # Whichever is earlier: not every endpoint tells when a job has finished, and not by every clock.
+    since = min(seen_at, job.finished_at or seen_at)
+    if now < since + MODEL_NAME_GRACE_SECONDS:
         if end_time is None or now < end_time:
             return Decision(Kind.WAIT)
         return Decision(
@@ -147,7 +188,7 @@ _REMEDIES = {
 def _why_failed(job: Job) -> str:
     error = job.error
     if error is None:
-        return f"Fine-tuning job {job.id} failed and the server gives no reason; its events may."
+        return f"Fine-tuning job {job.id} failed{_said(job)} and the server gives no reason; its events may."
     remedy = _REMEDIES.get(
         error.code or "",
         "Mend the cause before you train again."
@@ -155,4 +196,9 @@ def _why_failed(job: Job) -> str:
         else "The cause is on the server's side; another try may help.",
     )
     where = f", param {error.param}" if error.param else ""
-    return f"Fine-tuning job {job.id} failed: {error.message or 'no message'} (code {error.code}{where}). {remedy}"
+    said = error.message or "no message"
+    return f"Fine-tuning job {job.id} failed{_said(job)}: {said} (code {error.code}{where}). {remedy}"
+
+
+def _said(job: Job) -> str:
+    return f" (the endpoint says {job.said})" if job.said else ""

@@ -239,6 +239,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         if not self.wait_for_completion:
             return submitted.job.id
         watch = self.watch(submitted.job.id, time.time() + self.timeout)
+        self.hold_to_execution_timeout(context, watch)
         if submitted.created:
             watch.known_by = time.time() + self.list_lag
         return self.wait(context, watch)
@@ -490,7 +491,9 @@ class _JobGoalOperator(JobWaiting, BaseOperator):
                     "as it was."
                 )
             self.push_link(context, job_id)
-            return self.wait(context, self.watch(job_id, time.time() + self.timeout, until=self.awaited()))
+            watch = self.watch(job_id, time.time() + self.timeout, until=self.awaited())
+            self.hold_to_execution_timeout(context, watch)
+            return self.wait(context, watch)
 
     def awaited(self) -> Collection[str]:
         """Return the statuses at which there is something to do."""
@@ -524,6 +527,8 @@ class _JobGoalOperator(JobWaiting, BaseOperator):
             refused = error
         except EndpointUnreachable as error:
             self.log.warning("%s Looking what came of it.", error)
+        if self.goal == "cancel" and refused is None:
+            watch.if_gone = "cancelled"  # there it was, and some endpoints forget a job that they have cancelled
         now, _ = watch.look()
         now = now or job
         if refused is not None and next_step(self.goal, now.status) is Step.ASK:

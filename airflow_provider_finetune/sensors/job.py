@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, get_args
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseSensorOperator,
 )
 
 from airflow_provider_finetune.arguments import choice, required
-from airflow_provider_finetune.exceptions import EndpointUnreachable, FineTuningError
+from airflow_provider_finetune.exceptions import FineTuningError
 from airflow_provider_finetune.jobs.status import Kind, OnPaused
 from airflow_provider_finetune.links import FineTuningJobLink
 from airflow_provider_finetune.waiting import JobWaiting
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from airflow.sdk import PokeReturnValue
 
     from airflow_provider_finetune.hooks.watch import JobWatch
-    from airflow_provider_finetune.jobs.events import Unseen
 
 _CURSOR = "fine_tuning_last_event"
 
@@ -85,8 +85,10 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
             self.push_link(context, job_id)
             if self.deferrable:
                 watch = self.watch(job_id, time.time() + self.timeout)
+                self.hold_to_execution_timeout(context, watch)
                 return self._red_stays_red(lambda: self.wait(context, watch))
-            self._watch = self.watch(job_id, None, unseen=self._recall_cursor(context))
+            self._watch = self.watch(job_id, None)
+            self._recall(context, self._watch)
             return self._red_stays_red(lambda: super(FineTuningJobSensor, self).execute(context))
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
@@ -94,15 +96,17 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
         from airflow.providers.common.compat.sdk import PokeReturnValue
 
         watch = self._watch or self.watch(required("job_id", self.job_id), None)
-        job, decision = watch.look()
-        self._keep_cursor(context, watch)
+        while True:
+            job, decision = watch.look()
+            is_named_soon = decision.kind is Kind.WAIT and job is not None and job.status == "succeeded"
+            if not is_named_soon or self._keeps(context):
+                break
+            time.sleep(self.poll_interval)  # the next poke would not know for how long the model's name is late
+        self._keep(context, watch)
         if decision.kind is Kind.RESUME:
             watch.resume()
         elif decision.kind is not Kind.WAIT:
-            try:
-                return PokeReturnValue(is_done=True, xcom_value=self.conclude(context, watch, job, decision))
-            except EndpointUnreachable as error:
-                self.log.warning("%s Waiting through it.", error)
+            return PokeReturnValue(is_done=True, xcom_value=self.conclude(context, watch, job, decision))
         return False
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -118,7 +122,7 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
         """Undo Airflow's turning of a failed job into a skipped task under ``soft_fail``, which is about time-outs."""
         try:
             return wait()
-        except AirflowSensorTimeout as error:
+        except (AirflowSensorTimeout, AirflowTaskTimeout) as error:
             if self.soft_fail:
                 raise AirflowSkipException(str(error)) from error
             raise
@@ -127,20 +131,28 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
                 raise skip.__cause__ from None
             raise
 
-    def _recall_cursor(self, context: Context) -> Unseen:
-        """Return where the log of events stands: a rescheduled poke is a new process."""
-        from airflow_provider_finetune.jobs.events import Unseen
+    def _keeps(self, context: Context) -> bool:
+        """Return whether the next poke knows what this one does: a rescheduled one is a new process."""
+        return not self.reschedule or context.get("task_state_store") is not None
 
+    def _recall(self, context: Context, watch: JobWatch) -> None:
+        """Tell the watch where the poke before has left off."""
         if not self.reschedule:
-            return Unseen()
+            return
         store: Any = context.get("task_state_store")
         if store is not None:
             last = store.get(_CURSOR) or {}
-            return Unseen(last.get("id"), int(last.get("at") or 0))
-        # Before Airflow 3.3 nothing survives between two pokes; show what happened since the last one.
-        return Unseen("", int(time.time() - self.poke_interval))
+            unseen = watch.unseen
+            unseen.last_id, unseen.last_created_at = last.get("id"), int(last.get("at") or 0)
+            unseen.marks = tuple(last.get("marks") or ())
+            watch.succeeded_at = last.get("succeeded_at")
+        else:
+            # Before Airflow 3.3 nothing survives between two pokes; show what happened since the last one.
+            watch.unseen.last_id, watch.unseen.last_created_at = "", int(time.time() - self.poke_interval)
 
-    def _keep_cursor(self, context: Context, watch: JobWatch) -> None:
+    def _keep(self, context: Context, watch: JobWatch) -> None:
         store: Any = context.get("task_state_store") if self.reschedule else None
-        if store is not None and watch.unseen.last_id:
-            store.set(_CURSOR, {"id": watch.unseen.last_id, "at": watch.unseen.last_created_at})
+        if store is not None and (watch.unseen.last_id is not None or watch.succeeded_at is not None):
+            unseen = watch.unseen
+            last = {"id": unseen.last_id, "at": unseen.last_created_at, "marks": list(unseen.marks)}
+            store.set(_CURSOR, {**last, "succeeded_at": watch.succeeded_at})

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from openai import AsyncOpenAI
 
-REQUEST_SECONDS = 30.0
 #: Where clients are opened, one at a time.
 _opening = ThreadPoolExecutor(1, "finetune-client")
 
@@ -44,8 +43,8 @@ async def open_client(conn_id: str) -> AsyncOpenAI:
     opening = hooks.FineTuningHook(conn_id=conn_id).aget_conn()
     client: AsyncOpenAI = await in_thread(_opening, asyncio.run, opening) if _connections_anywhere() else await opening
     # The SDK's default of 600 s would let one hanging request hold up every job.
-    seconds = REQUEST_SECONDS if client.timeout == hooks.openai.DEFAULT_TIMEOUT else client.timeout
-    return client.with_options(max_retries=0, timeout=seconds)
+    quick: AsyncOpenAI = hooks.for_short_answers(client)
+    return quick.with_options(max_retries=0)
 
 
 @asynccontextmanager

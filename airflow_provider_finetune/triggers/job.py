@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_finetune.jobs.events import Event, Unseen
-from airflow_provider_finetune.jobs.status import KNOWN, Kind, OnPaused, decide
+from airflow_provider_finetune.jobs.job import Job
+from airflow_provider_finetune.jobs.status import Kind, OnPaused, consider
 from airflow_provider_finetune.triggers.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from airflow_provider_finetune.jobs.job import Job
     from airflow_provider_finetune.triggers.poller import Update
 
 
 class FineTuningJobTrigger(BaseTrigger):
     """Fires once, when the job has ended or there is something to do about it on a worker.
 
-    The event is ``{"job_id", "event", "status", "message", "end_time", "last_event_id", "last_event_at"}`` with
-    ``event`` one of ``ended``, ``reached``, ``resume``, ``failed``, ``timeout``, ``refused``. It says why the worker is
-    woken; the worker looks at the job itself. The arguments are stored in Airflow's database: their names are kept.
+    The event is ``{"job_id", "event", "status", "message", "end_time", "last_event_id", "last_event_at",
+    "last_event_marks", "succeeded_at", "if_gone", "limit"}`` with ``event`` one of ``ended``, ``reached``, ``resume``,
+    ``failed``, ``timeout``, ``refused``. It says why the worker is woken; the worker looks at the job itself. The
+    arguments are stored in Airflow's database: their names are kept.
 
     :param conn_id: the Airflow connection.
     :param job_id: the job.
@@ -37,6 +38,10 @@ class FineTuningJobTrigger(BaseTrigger):
     :param last_event_at: its time, epoch seconds.
     :param cancel_on_kill: cancel the job when a person marks the deferred task failed or success, or clears it
         (Airflow 3.3 and later).
+    :param last_event_marks: which events of that second the task's log shows, for endpoints whose ids change.
+    :param succeeded_at: when it was first seen that the job has succeeded, epoch seconds.
+    :param if_gone: the status that the job has if the endpoint does not know it any more; None makes that an error.
+    :param limit: what sets ``end_time``, for the log: ``timeout`` or ``execution_timeout``.
     """
 
     def __init__(
@@ -50,6 +55,10 @@ class FineTuningJobTrigger(BaseTrigger):
         last_event_id: str | None = None,
         last_event_at: int = 0,
         cancel_on_kill: bool = False,
+        last_event_marks: list[str] | None = None,
+        succeeded_at: float | None = None,
+        if_gone: str | None = None,
+        limit: str = "timeout",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.conn_id = conn_id
@@ -58,8 +67,11 @@ class FineTuningJobTrigger(BaseTrigger):
         self.end_time = end_time
         self.on_paused = on_paused
         self.until = until or []
-        self.unseen = Unseen(last_event_id, last_event_at)
+        self.unseen = Unseen(last_event_id, last_event_at, tuple(last_event_marks or ()))
         self.cancel_on_kill = cancel_on_kill
+        self.succeeded_at = succeeded_at
+        self.if_gone = if_gone
+        self.limit = limit
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -75,6 +87,10 @@ class FineTuningJobTrigger(BaseTrigger):
                 "last_event_id": self.unseen.last_id,
                 "last_event_at": self.unseen.last_created_at,
                 "cancel_on_kill": self.cancel_on_kill,
+                "last_event_marks": list(self.unseen.marks),
+                "succeeded_at": self.succeeded_at,
+                "if_gone": self.if_gone,
+                "limit": self.limit,
             },
         )
 
@@ -94,6 +110,7 @@ class FineTuningJobTrigger(BaseTrigger):
                         async with asyncio.timeout(max(0.0, self.end_time - time.time())):
                             update = await wait.updates.get()
                     except TimeoutError:
+                        self.log.warning("The time to wait for %s is over: %s", self.job_id, self.limit)
                         return self._event("timeout", None, "the time to wait is over")
                     if event := self._consider(update, told):
                         return event
@@ -106,16 +123,17 @@ class FineTuningJobTrigger(BaseTrigger):
             self.log.warning("%s", update.note)
         for event in update.events:
             self._show(event)
-        if update.refused:
-            return self._event("refused", None, update.refused)
         job = update.job
+        if update.gone and self.if_gone is not None:
+            job = Job(self.job_id, self.if_gone)
+        elif update.refused:
+            return self._event("refused", None, update.refused)
         if job is None:
             return None
         if job.status not in told:
             told.add(job.status)
-            known = "" if job.status in KNOWN else " - a status this version does not know; waiting on"
-            self.log.info("Fine-tuning job %s is %s%s", job.id, job.status, known)
-        decision = decide(job, now=time.time(), end_time=self.end_time, on_paused=self.on_paused, until=self.until)
+            self.log.info("Fine-tuning job %s is %s", job.id, job.told())
+        decision = consider(self, job, time.time())
         if decision.kind is Kind.WAIT:
             return None
         return self._event(_EVENTS[decision.kind], job, decision.reason)
@@ -123,7 +141,7 @@ class FineTuningJobTrigger(BaseTrigger):
     def _show(self, event: Event) -> None:
         self.log.log(event.level, "%s", event.message)
         # Only what the log shows counts as seen: the worker takes up from there.
-        self.unseen.last_id, self.unseen.last_created_at = event.id, event.created_at
+        self.unseen.saw(event)
 
     def _event(self, why: str, job: Job | None, message: str) -> TriggerEvent:
         return TriggerEvent(  # type: ignore[no-untyped-call]
@@ -135,6 +153,10 @@ class FineTuningJobTrigger(BaseTrigger):
                 "end_time": self.end_time,
                 "last_event_id": self.unseen.last_id,
                 "last_event_at": self.unseen.last_created_at,
+                "last_event_marks": list(self.unseen.marks),
+                "succeeded_at": self.succeeded_at,
+                "if_gone": self.if_gone,
+                "limit": self.limit,
             }
         )
 

@@ -13,20 +13,22 @@ import random
 import time
 from collections import deque
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow_provider_finetune.jobs import polling
-from airflow_provider_finetune.jobs.events import Event, Unseen
 from airflow_provider_finetune.jobs.fault import Fault, FaultKind
 from airflow_provider_finetune.jobs.job import Job
+from airflow_provider_finetune.jobs.payload import items
 from airflow_provider_finetune.triggers.client import open_client, unusable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from openai import AsyncOpenAI
+
+    from airflow_provider_finetune.jobs.events import Event, Unseen
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +44,16 @@ _budgets: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, polling.Budget]
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a wait hears: a new state, new events, trouble with the endpoint, or a refusal that ends it."""
+    """What a wait hears: a new state, new events, trouble with the endpoint, or a refusal that ends it.
+
+    ``gone`` tells that it was refused because the endpoint does not know the job.
+    """
 
     job: Job | None = None
     events: tuple[Event, ...] = ()
     note: str | None = None
     refused: str | None = None
+    gone: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +81,7 @@ async def waiting(conn_id: str, job_id: str, *, poll_interval: float, unseen: Un
     poller = pollers.get(conn_id)
     if poller is None:
         poller = pollers[conn_id] = Poller(conn_id)
-    wait = Wait(job_id, Unseen(unseen.last_id, unseen.last_created_at))
+    wait = Wait(job_id, unseen.afresh())
     poller.add(wait, poll_interval)
     try:
         yield wait
@@ -99,6 +105,7 @@ class Poller:
         self.can_list = True
         self.list_again = 0.0
         self.events_again = 0.0
+        self.events_busy = False
         self.client: AsyncOpenAI | None = None
         self.answered_at = 0.0
         self.event_turns: deque[Wait] = deque()
@@ -232,7 +239,7 @@ class Poller:
             if seen.fault is not None:
                 said = seen.fault.explain(f"retrieve fine-tuning job {seen.job_id}")
                 if seen.fault.kind is FaultKind.REFUSED:
-                    self._deliver(seen.job_id, Update(refused=said))
+                    self._deliver(seen.job_id, Update(refused=said, gone=seen.fault.status == 404))
                 elif watched.failures == 1:
                     self._deliver(seen.job_id, Update(note=f"{said} Looking at it less and less often."))
             return
@@ -279,30 +286,39 @@ class Poller:
 
     async def _fetch_events_of(self, wait: Wait) -> bool:
         """Fetch a page of a job's events; return whether there are more to fetch right away."""
+        job = self.watched[wait.job_id].job
+        wait.unseen.about = job.names if job else (wait.job_id,)
         answer = await self._ask_for(
             lambda client: client.fine_tuning.jobs.with_raw_response.list_events(
                 wait.job_id, limit=polling.PAGE, timeout=EVENTS_SECONDS, **_after(wait.older)
-            )
+            ),
+            seconds=EVENTS_SECONDS,
+            key_is_fresh=True,  # or the looks at the jobs will tell
         )
+        was_busy = self.events_busy
+        self.events_busy = isinstance(answer, Fault) and answer.kind is FaultKind.BUSY
         if isinstance(answer, Fault):
-            # Progress is a courtesy, the status decides; but an endpoint that is busy is busy for both.
-            if answer.kind is FaultKind.BUSY:
-                await self._is_down(answer, random.random())  # noqa: S311
-            elif answer.kind is FaultKind.LOST:
-                self.events_again = time.monotonic() + polling.MAX_BACK_OFF
+            # Progress is a courtesy, the status decides; but an endpoint that is busy is busy for both, at least for a
+            # moment, and unless it answers everything else meanwhile.
+            if self.events_busy and not was_busy:
+                moment = min(answer.retry_after or 0.0, polling.MAX_BACK_OFF)
+                await self._is_down(replace(answer, retry_after=moment), random.random())  # noqa: S311
+            elif answer.kind is FaultKind.REFUSED:
+                wait.older, wait.unseen = None, wait.unseen.afresh()
             else:
-                wait.older, wait.unseen = None, Unseen(wait.unseen.last_id, wait.unseen.last_created_at)
+                self.events_again = time.monotonic() + max(polling.MAX_BACK_OFF, answer.retry_after or 0.0)
             return False
-        page = _items(answer)
-        if wait.unseen.add(page) and answer.get("has_more"):
-            wait.older = page[-1].get("id")
+        page = items(answer)
+        if wait.unseen.add(page) and answer.get("has_more") and page[-1].get("id"):
+            wait.older = page[-1]["id"]
             return True
         events = wait.unseen.in_order()
         wait.older = None
-        if events:
-            wait.unseen = Unseen(events[-1].id, events[-1].created_at)
-            for n in range(0, len(events), AT_ONCE):
-                wait.updates.put_nowait(Update(events=tuple(events[n : n + AT_ONCE])))
+        for event in events:
+            wait.unseen.saw(event)
+        wait.unseen = wait.unseen.afresh()
+        for n in range(0, len(events), AT_ONCE):
+            wait.updates.put_nowait(Update(events=tuple(events[n : n + AT_ONCE])))
         return False
 
     # -- requests
@@ -316,10 +332,14 @@ class Poller:
         )
         if isinstance(answer, Fault):
             return answer
-        return [Job.from_api(item) for item in _items(answer) if item.get("id")], bool(answer.get("has_more"))
+        return [Job.from_api(item) for item in items(answer) if item.get("id")], bool(answer.get("has_more"))
 
-    async def _ask_for(self, request: Any, *, key_is_fresh: bool = False) -> Any:
-        """Carry out one request within the budget; return the decoded answer, or a fault."""
+    async def _ask_for(self, request: Any, *, seconds: float | None = None, key_is_fresh: bool = False) -> Any:
+        """Carry out one request within the budget; return the decoded answer, or a fault.
+
+        :param seconds: for the whole of it, from opening a connection to the end of the answer; None for what the
+            client was given.
+        """
         # Only this poller's one task asks, so that nobody else spends what it has waited for.
         await asyncio.sleep(self.budget.wait(time.monotonic()))
         self.budget.spend(time.monotonic())
@@ -327,10 +347,15 @@ class Poller:
             client = self.client = self.client or await open_client(self.conn_id)
         except Exception as error:  # noqa: BLE001 - sorted out there
             return unusable(error)
+        from airflow_provider_finetune.hooks.bounds import REQUEST_SECONDS
         from airflow_provider_finetune.hooks.fine_tuning import SDK_ERRORS, fault_of
 
+        if seconds is None:
+            seconds = client.timeout if isinstance(client.timeout, (int, float)) else REQUEST_SECONDS
         try:
-            response = await request(client)
+            # The client has bounds of its own, but not for a chain of redirects, nor for getting a token.
+            async with asyncio.timeout(seconds):
+                response = await request(client)
             # The raw answer, undecoded by the SDK: thousands of typed models a minute would cost whole CPU seconds.
             answer = response.http_response.json()
         except SDK_ERRORS as error:
@@ -338,8 +363,10 @@ class Poller:
             if fault.status == 401 and not key_is_fresh:
                 # The key may have been changed in the connection since.
                 await self._forget_client()
-                return await self._ask_for(request, key_is_fresh=True)
+                return await self._ask_for(request, seconds=seconds, key_is_fresh=True)
             return fault
+        except TimeoutError:
+            return Fault(FaultKind.LOST, message=f"no whole answer within {seconds:.0f} s")
         except Exception as error:  # noqa: BLE001 - a body that is not text, a token that cannot be had: one request's
             return Fault(FaultKind.LOST, message=type(error).__name__)
         if not isinstance(answer, dict):
@@ -360,11 +387,6 @@ def requests_per_minute() -> int:
     from airflow.providers.common.compat.sdk import conf
 
     return max(1, int(conf.getint("finetune", "requests_per_minute", fallback=300)))
-
-
-def _items(page: dict[str, Any]) -> list[dict[str, Any]]:
-    data = page.get("data")
-    return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
 
 
 def _after(job_id: str | None) -> dict[str, str]:

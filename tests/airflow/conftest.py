@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,3 +19,16 @@ def dag(request: pytest.FixtureRequest) -> DAG:
 
     name = re.sub(r"\W+", "_", request.node.name)[:200]
     return DAG(name, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+MODES = {
+    "deferred": {"deferrable": True},
+    "poke": {"deferrable": False, "mode": "poke"},
+    "reschedule": {"deferrable": False, "mode": "reschedule"},
+}
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The arguments of one of the three ways for a sensor to wait."""
+    return MODES[request.param]

@@ -34,17 +34,6 @@ if TYPE_CHECKING:
 AIRFLOW = tuple(int(part) for part in airflow.__version__.split(".")[:2])
 MODEL = "gpt-4.1-mini-2025-04-14"
 RunDag = "Callable[..., Any]"
-MODES = {
-    "deferred": {"deferrable": True},
-    "poke": {"deferrable": False, "mode": "poke"},
-    "reschedule": {"deferrable": False, "mode": "reschedule"},
-}
-
-
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The arguments of one of the three ways to wait."""
-    return MODES[request.param]
 
 
 @pytest.fixture

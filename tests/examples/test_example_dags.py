@@ -60,6 +60,17 @@ class TestRetraining:
         assert len(learned) == 4
         assert min(learned) > 1.5 * accuracies["always the same answer"] > accuracies["base model"]
 
+    def test_where_a_model_is_deployed_first_the_evaluation_says_how(
+        self, emulator: Emulator, run_dag: Callable[..., DagResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connection = {**json.loads(emulator.connection), "extra": {"finetune": {"endpoint": "azure"}}}
+        monkeypatch.setenv("AIRFLOW_CONN_OPENAI_DEFAULT", json.dumps(connection))
+        emulator.fault("status", "POST", "/chat/completions", status=404, code="DeploymentNotFound", times=None)
+        dag = dag_of(load("retrain_on_airflow_config"), "retrain_on_airflow_config")
+        result = run_dag(dag, folder=str(tmp_path))
+        assert result.states == {**dict.fromkeys(result.states, "success"), "evaluate": "failed"}
+        assert "PUT https://management.azure.com/" in str(result.error("evaluate"))
+
     def test_the_dataset_is_the_same_every_time_and_its_parts_do_not_overlap(self) -> None:
         module = load("retrain_on_airflow_config")
         rows = list(module.labelled_options())

@@ -35,7 +35,7 @@ def test_without_any_loss_the_last_is_the_best() -> None:
     assert best(checkpoint(1), checkpoint(3), checkpoint(2)) == 3
 
 
-@pytest.mark.parametrize("nothing", [None, math.nan, math.inf, "n/a", {}])
+@pytest.mark.parametrize("nothing", [None, math.nan, math.inf, -math.inf, -1, -0.01, True, "n/a", {}])
 def test_a_loss_that_is_no_number_does_not_count(nothing: object) -> None:
     assert best(checkpoint(1, valid_loss=nothing, train_loss=0.1), checkpoint(2, valid_loss=0.9, train_loss=0.5)) == 2
 
@@ -58,6 +58,11 @@ def test_the_training_loss_counts_where_there_is_no_other() -> None:
 
 def test_between_equals_the_later_is_the_better() -> None:
     assert best(checkpoint(1, valid_loss=0.5), checkpoint(3, valid_loss=0.5), checkpoint(2, valid_loss=0.7)) == 3
+
+
+def test_what_may_be_negative_stays_and_what_may_not_is_missing() -> None:
+    (row,) = checkpoint_rows([checkpoint(5, train_loss=-1, valid_mean_token_accuracy=-1.0, train_reward=-0.5)])
+    assert row.keys() & {"train_loss", "valid_mean_token_accuracy", "train_reward"} == {"train_reward"}
 
 
 def test_a_loss_of_zero_is_a_loss() -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import count as count_up
+from typing import TYPE_CHECKING
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_finetune.jobs.events import MOST_EVENTS, Event, Unseen
+from airflow_provider_finetune.jobs.events import MOST_EVENTS, MOST_MARKS, Event, Unseen
+from airflow_provider_finetune.jobs.payload import items
+
+if TYPE_CHECKING:
+    import random
 
 
 def listed(*numbers: int) -> list[dict[str, object]]:
@@ -80,6 +87,78 @@ def test_any_pages_give_every_unseen_event_once_and_in_order(
             break
         at = newest_first.index(page[-1]) + 1
     assert messages(unseen) == [f"e{n}" for n in range(seen, count)]
+
+
+def read_again(unseen: Unseen, *pages: list[dict[str, object]]) -> list[str]:
+    """Read these pages, show what is new, and return it; ``unseen`` stands behind it then."""
+    reading = unseen.afresh()
+    for page in pages:
+        if not reading.add(page):
+            break
+    for event in reading.in_order():
+        unseen.saw(event)
+    return [event.message for event in reading.in_order()]
+
+
+@given(st.permutations(range(12)), st.integers(1, 12), st.integers(1, 4))
+def test_events_in_no_order_are_shown_in_order(order: list[int], size: int, per_second: int) -> None:
+    made = [{"id": f"e{n}", "created_at": 1_000 + n, "message": f"e{n}"} for n in order]
+    pages = [made[n : n + size] for n in range(0, 12, size)]
+    unseen = Unseen()
+    assert read_again(unseen, *pages) == [f"e{n}" for n in range(12)]
+    later = {"id": "e12", "created_at": 2_000, "message": "e12"}
+    for place in (0, len(made) // 2, len(made)):
+        assert read_again(unseen.afresh(), [*made[:place], later, *made[place:]]) == ["e12"]
+
+
+@given(
+    seen=st.integers(0, 30), count=st.integers(0, 30), per_second=st.integers(1, 5), size=st.integers(1, 10),
+    shuffle=st.randoms(), in_order=st.booleans(),
+)  # fmt: skip
+def test_events_whose_ids_change_with_every_call_are_shown_once(
+    seen: int, count: int, per_second: int, size: int, shuffle: random.Random, in_order: bool
+) -> None:
+    ids = count_up()
+
+    def listed(upto: int) -> list[list[dict[str, object]]]:
+        events = [
+            {"id": f"call-{next(ids)}", "created_at": 1_000 + n // per_second, "message": f"e{n}"}
+            for n in reversed(range(upto))
+        ]
+        if not in_order:  # which only a whole list can show
+            shuffle.shuffle(events)
+            return [events]
+        return [events[n : n + size] for n in range(0, upto, size)]
+
+    unseen = Unseen()
+    shown = read_again(unseen, *listed(seen))
+    # A second that is over gets no more events.
+    later = -(-seen // per_second) * per_second + count
+    shown += read_again(unseen, *listed(seen))
+    assert sorted(shown) == sorted(f"e{n}" for n in range(seen))
+    shown += read_again(unseen, *listed(later))
+    assert sorted(shown) == sorted(f"e{n}" for n in range(later))
+
+
+def test_metrics_without_words_are_told_apart_by_their_step() -> None:
+    page = [{"created_at": 103, "data": {"step": step, "train_loss": 0.5}} for step in (3, 2, 1)]
+    unseen = Unseen()
+    unseen.add([*page, *page])
+    assert [event.data for event in unseen.in_order()] == [{"step": n, "train_loss": 0.5} for n in (1, 2, 3)]
+
+
+def test_a_second_with_more_events_than_are_kept_is_not_shown_again_where_the_list_is_in_order() -> None:
+    page = [{"id": f"e{n}", "created_at": 103, "message": f"e{n}"} for n in reversed(range(MOST_MARKS + 30))]
+    unseen = Unseen()
+    assert len(read_again(unseen, page)) == MOST_MARKS + 30
+    assert read_again(unseen, page) == []
+    assert len(unseen.marks) == MOST_MARKS
+
+
+def test_a_job_that_calls_itself_cancelled_is_no_event_of_a_list() -> None:
+    assert items({"id": "ftjob-1", "status": "cancelled", "data": "text"}) == []
+    assert items({"data": [None, 1, "a", {"id": "e"}]}) == [{"id": "e"}]
+    assert items({"jobs": [{"id": "ftjob-1"}]}) == [{"id": "ftjob-1"}]
 
 
 def test_a_server_that_invents_events_for_ever_is_not_asked_for_ever() -> None:

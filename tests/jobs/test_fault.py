@@ -77,6 +77,79 @@ def test_the_body_may_come_with_or_without_its_outer_object() -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"detail": "No such adapter."}, "No such adapter."),
+        (
+            {"detail": [{"loc": ["body", "n_epochs"], "msg": "too many"}, {"msg": "odd"}]},
+            "body.n_epochs: too many; odd",
+        ),
+        ({"error": "It broke."}, "It broke."),
+        ("It broke.", "It broke."),
+        ({"errors": ["first", {"message": "second"}]}, "first; second"),
+        ({"errors": {"base": ["x"]}, "message": "best"}, "best"),
+        ({"error": {"message": None, "detail": "inner"}}, "inner"),
+        ({"title": "Bad Request", "status": 400, "detail": "precise"}, "precise"),
+        ({"title": "Bad Request"}, "Bad Request"),
+        ("  two\n lines  ", "two lines"),
+        ("<html><head><title>502 Bad &amp; Gateway</title></head><body>nginx</body></html>", "502 Bad & Gateway"),
+        ("<!DOCTYPE html>\n<html><body><h1>Oops</h1></body></html>", "Oops"),
+        ("<html><body>Just <b>words</b></body></html>", "Just words"),
+        (["a", "b"], "a; b"),
+    ],
+)
+def test_the_servers_own_words_are_heard_whatever_their_shape(answer: object, said: str) -> None:
+    assert read_fault(422, answer).message == said
+    assert said in read_fault(500, answer).explain("do it")
+
+
+@pytest.mark.parametrize("answer", [{"detail": {}}, {"error": []}, {"errors": None}, "", [], {"error": {"detail": ""}}])
+def test_an_answer_without_words_has_none(answer: object) -> None:
+    assert "the server gave no message" in read_fault(422, answer).explain("do it")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "File file-abc is still being processed and is not ready to be used.",
+        "The file file-abc has not been fully processed yet.",
+        "The specified file is not ready. Wait until its status is processed.",
+        "training_file: file is currently being processed",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 409, 422])
+def test_a_file_that_is_still_being_processed_comes_too_early_and_may_be_asked_for_later(
+    status: int, message: str
+) -> None:
+    fault = read_fault(status, {"error": {"message": message, "param": "training_file"}})
+    assert fault.kind is BUSY
+    assert "a retry, after a while" in fault.explain("create the fine-tuning job")
+
+
+@pytest.mark.parametrize("message", ["Could not process file file-abc.", "The file has 9 examples.", "Not ready."])
+def test_a_file_that_is_bad_is_no_file_that_comes_too_early(message: str) -> None:
+    assert read_fault(400, {"error": {"message": message}}).kind is REFUSED
+
+
+def test_a_limit_of_the_day_is_not_tried_again_in_seconds_and_says_how_to_come_back_tomorrow() -> None:
+    fault = read_fault(429, body("daily_rate_limit_exceeded"))
+    assert fault.kind is BUSY
+    assert fault.retry_after is not None
+    assert fault.retry_after >= 3600
+    said = fault.explain("create the fine-tuning job")
+    assert "retry_delay" in said
+    assert "pool" in said
+    assert fault.when_reading().retry_after is None, "jobs are looked at all the same"
+
+
+def test_advice_for_an_endpoint_goes_before_the_general_one() -> None:
+    fault = read_fault(400, {"error": {"message": "The base model does not support fine-tuning.", "code": "x"}})
+    advice = {"does not support fine-tuning": "Say trainingType."}
+    assert fault.explain("create it", advice).endswith("Say trainingType.")
+    assert read_fault(400, body("x")).explain("create it", {"x": "By code."}).endswith("By code.")
+
+
+@pytest.mark.parametrize(
     ("header", "seconds"),
     [
         ("7", 7.0),
@@ -145,6 +218,23 @@ def test_a_key_never_survives_in_a_message(key: str, before: str, after: str) ->
 def test_whatever_follows_bearer_or_key_colon_is_masked(secret: str) -> None:
     assert without_keys(f"Bearer {secret}") == "***"
     assert without_keys(f"Incorrect API key provided: {secret}") == "Incorrect API ***"
+
+
+HEX = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "prefix", ["ftjob-", "file-", "gpt-4.1-mini-2025-04-14.ft-", "ftevent-", "ftchkpt-", "upload-"]
+)
+def test_azures_ids_stay_readable(prefix: str) -> None:
+    said = f"Created fine-tuning job: {prefix}{HEX}, and more"
+    assert without_keys(said) == said
+    assert read_fault(404, {"error": {"message": said}}).message == said
+
+
+def test_the_id_that_a_request_is_about_stays_readable_and_a_key_beside_it_does_not() -> None:
+    said = read_fault(404, {"detail": f"job {HEX} is not {HEX[::-1]}'s"}, about=[HEX]).message
+    assert said == f"job {HEX} is not ***'s"
 
 
 @pytest.mark.parametrize(

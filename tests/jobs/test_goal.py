@@ -18,7 +18,7 @@ TABLE = {
     "pausing": (Step.WAIT, Step.WAIT, Step.ASK),
     "paused": (Step.THERE, Step.ASK, Step.ASK),
     "resuming": (Step.WAIT, Step.THERE, Step.ASK),
-    "cancelling": (Step.ASK, Step.THERE, Step.WAIT),
+    "cancelling": (Step.WAIT, Step.WAIT, Step.WAIT),
     "succeeded": (Step.NEVER, Step.NEVER, Step.NEVER),
     "failed": (Step.NEVER, Step.NEVER, Step.NEVER),
     "cancelled": (Step.NEVER, Step.NEVER, Step.THERE),

@@ -14,6 +14,7 @@ from airflow_provider_finetune.jobs.events import Event, Unseen
 from airflow_provider_finetune.jobs.job import Job, JobError
 from airflow_provider_finetune.jobs.outcome import outcome
 from airflow_provider_finetune.jobs.status import KNOWN, decide
+from airflow_provider_finetune.jobs.submission import DEAD
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -113,7 +114,89 @@ def test_a_documented_job_is_read_whole() -> None:
 
 @pytest.mark.parametrize("status", sorted(KNOWN))
 def test_every_known_status_is_kept_as_the_server_wrote_it(status: str) -> None:
-    assert Job.from_api({"status": status}).status == status
+    job = Job.from_api({"status": status})
+    assert (job.status, job.said, job.told()) == (status, None, status)
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("SUCCEEDED", "succeeded"),
+        ("SUCCESS", "succeeded"),
+        ("Completed", "succeeded"),
+        ("canceled", "cancelled"),
+        ("CANCELLED", "cancelled"),
+        ("error", "failed"),
+        ("expired", "failed"),
+        ("FAILED_VALIDATION", "failed"),
+        ("canceling", "cancelling"),
+        ("CANCELLATION_REQUESTED", "cancelling"),
+        ("Validating-Files", "validating_files"),
+        ("in progress", "running"),
+        ("RUNNING", "running"),
+    ],
+)
+def test_a_status_is_read_in_other_cases_and_spellings_and_with_other_words(said: str, status: str) -> None:
+    job = Job.from_api({"id": "j", "status": said})
+    assert (job.status, job.said) == (status, said)
+    assert f"{status} (the endpoint says {said})" == job.told()
+
+
+@pytest.mark.parametrize("said", ["canceled", "CANCELLED", "expired", "error", "canceling"])
+def test_a_retry_does_not_go_on_with_a_job_that_has_ended_in_other_words(said: str) -> None:
+    assert Job.from_api({"id": "j", "status": said}).status in DEAD
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"fine_tuned_model": "ft:x"}, "succeeded"),
+        ({"fine_tuned_model": "ft:x", "error": {}}, "succeeded"),
+        ({"error": {"code": "server_error", "message": "Oops"}}, "failed"),
+        ({"fine_tuned_model": "ft:x", "error": "it broke"}, "failed"),
+        ({}, "failed"),
+    ],
+)
+def test_an_unknown_status_with_an_end_is_over_and_the_model_and_the_error_tell_how(
+    more: dict[str, object], status: str
+) -> None:
+    payload = {"id": "j", "status": "on_the_moon", **more}
+    assert Job.from_api({**payload, "finished_at": 1_700_000_000}).status == status
+    for unknown in (None, 0, -1):
+        assert Job.from_api({**payload, "finished_at": unknown}).status == "on_the_moon"
+
+
+def test_a_known_status_is_believed_whatever_the_endpoint_says_of_the_end() -> None:
+    assert Job.from_api({"id": "j", "status": "running", "finished_at": 1_700_000_000}).status == "running"
+
+
+def test_how_a_job_ended_is_told_in_the_endpoints_own_word_too() -> None:
+    job = Job.from_api({"id": "j", "status": "EXPIRED"})
+    assert "failed (the endpoint says EXPIRED)" in decide(job, now=0, end_time=None).reason
+
+
+def test_times_in_milliseconds_are_read_as_such() -> None:
+    job = Job.from_api({"created_at": 1_700_000_000_000, "finished_at": 1_700_000_500_123.0})
+    assert (job.created_at, job.finished_at) == (1_700_000_000, 1_700_000_500)
+    assert Event.from_api({"created_at": 1_700_000_000_000}).created_at == 1_700_000_000
+
+
+def test_zeros_and_empty_texts_where_others_say_null_are_missing() -> None:
+    job = Job.from_api(
+        {
+            "fine_tuned_model": "", "finished_at": 0, "estimated_finish": 0, "trained_tokens": 0, "model": "",
+            "error": {"code": "", "message": "", "param": ""}, "hyperparameters": {}, "metadata": {},
+        }
+    )  # fmt: skip
+    assert job == Job("", "unknown")
+    assert Job.from_api({"trained_tokens": -1, "error": {"code": 0, "message": ""}}) == Job("", "unknown")
+
+
+def test_ids_of_the_job_stay_readable_in_what_is_said_of_it() -> None:
+    name = "0123456789abcdef0123456789abcdef"
+    job = Job.from_api({"id": "j", "status": "failed", "training_file": name, "error": f"{name} is bad, {name[::-1]}"})
+    assert job.error is not None
+    assert job.error.message == f"{name} is bad, ***"
 
 
 # -- what a finished job hands on

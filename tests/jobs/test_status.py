@@ -65,14 +65,21 @@ def test_a_cancelled_job_is_not_worth_a_retry() -> None:
     assert "was cancelled" in decision.reason
 
 
-def test_a_model_name_that_is_late_is_waited_for() -> None:
-    just_now = job("succeeded", finished_at=int(NOW) - 5)
-    assert decide(just_now, now=NOW, end_time=None).kind is Kind.WAIT
+@pytest.mark.parametrize(
+    ("finished_at", "succeeded_at"), [(int(NOW) - 5, None), (int(NOW) - 5, NOW), (None, None), (None, NOW - 119)]
+)
+def test_a_model_name_that_is_late_is_waited_for(finished_at: int | None, succeeded_at: float | None) -> None:
+    late = job("succeeded", finished_at=finished_at)
+    assert decide(late, now=NOW, end_time=None, succeeded_at=succeeded_at).kind is Kind.WAIT
 
 
-@pytest.mark.parametrize("finished_at", [None, int(NOW) - 121])
-def test_a_model_name_that_is_not_coming_is_a_failure_that_says_why(finished_at: int | None) -> None:
-    decision = decide(job("succeeded", finished_at=finished_at), now=NOW, end_time=None)
+@pytest.mark.parametrize(
+    ("finished_at", "succeeded_at"), [(None, NOW - 121), (int(NOW) - 121, None), (int(NOW) * 10, NOW - 121)]
+)
+def test_a_model_name_that_is_not_coming_is_a_failure_that_says_why(
+    finished_at: int | None, succeeded_at: float | None
+) -> None:
+    decision = decide(job("succeeded", finished_at=finished_at), now=NOW, end_time=None, succeeded_at=succeeded_at)
     assert (decision.kind, decision.retry_helps) == (Kind.FAILED, False)
     assert "safety" in decision.reason
 

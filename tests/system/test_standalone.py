@@ -50,7 +50,9 @@ def test_the_sensor_defers_and_resumes_and_the_tasks_behind_it_get_model_and_che
     states = {task["task_id"]: (task["state"], task["try_number"]) for task in airflow.tasks(DAG_ID, run)}
     assert set(states.values()) == {("success", 1)}
 
-    steps = [int(step) for step, _ in STEP.findall(airflow.log(DAG_ID, run, "wait"))]
+    log = airflow.log(DAG_ID, run, "wait")
+    assert "HTTP Request:" not in log, "a request is nothing for a task's log"
+    steps = [int(step) for step, _ in STEP.findall(log)]
     assert steps == sorted(set(steps)), "each step once, in order"
 
     (job,) = endpoint.jobs()

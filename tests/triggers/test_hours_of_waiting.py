@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -14,6 +14,7 @@ import httpx
 import openai
 import pytest
 
+from airflow_provider_finetune.hooks.bounds import bounded
 from airflow_provider_finetune.jobs.events import Unseen
 from airflow_provider_finetune.triggers import poller
 
@@ -94,7 +95,9 @@ class World:
 
 def client(handle: Callable[[httpx.Request], Awaitable[httpx.Response]]) -> openai.AsyncOpenAI:
     transport = httpx.AsyncClient(transport=httpx.MockTransport(handle))
-    return openai.AsyncOpenAI(api_key="none", base_url="http://endpoint/v1", max_retries=0, http_client=transport)
+    return bounded(
+        openai.AsyncOpenAI(api_key="none", base_url="http://endpoint/v1", max_retries=0, http_client=transport)
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -137,6 +140,73 @@ def test_jobs_that_hang_hold_up_no_other_for_longer_than_one_request(world: Worl
 
     world.wait(answer, 3, **{f"hangs-{n}": MINUTE for n in range(30)}, good=MINUTE)
     assert max(world.gaps("/good")[5:]) < 1.1 * MINUTE + 30 + 1
+
+
+class Trickle(httpx.AsyncByteStream):
+    """A byte a second, for hours: each of them is in time."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(1)
+
+
+def trickle(content_type: str = "application/json") -> httpx.Response:
+    return httpx.Response(200, headers={"content-type": content_type}, stream=Trickle())
+
+
+def test_an_answer_that_trickles_holds_up_no_other_for_longer_than_one_request(world: World) -> None:
+    async def answer(path: str) -> httpx.Response:
+        if path == "/trickles":
+            return trickle()
+        return NO_LIST if not path else NO_EVENTS if path.endswith("/events") else running("good")
+
+    world.wait(answer, 3, trickles=MINUTE, good=MINUTE)
+    assert max(world.gaps("/good")[5:]) < 1.1 * MINUTE + 30 + 1
+    assert [("no whole answer within 30 s" in note) for _, note in world.notes("trickles")] == [True]
+
+
+ODD_EVENTS: dict[str, Callable[[], httpx.Response]] = {
+    "a job": lambda: running("good"),
+    "an error that calls itself a success": lambda: httpx.Response(200, json={"error": {"message": "no"}}),
+    "an error": lambda: httpx.Response(500, json={"error": {"message": "no"}}),
+    "a refusal of the key": lambda: httpx.Response(401, json={"error": {"message": "no"}}),
+    "never any": lambda: httpx.Response(429, json={"error": {"message": "no"}}, headers={"retry-after": "3600"}),
+    "a stream": lambda: trickle("text/event-stream"),
+    "a trickle": trickle,
+    "a page of HTML": lambda: httpx.Response(200, html="<html>Please log in</html>"),
+    "no objects": lambda: httpx.Response(200, json={"data": ["a", None, 1], "has_more": True}),
+    "a text": lambda: httpx.Response(200, json="ok"),
+    "nothing": lambda: httpx.Response(204),
+}
+
+
+@pytest.mark.parametrize("events", ODD_EVENTS.values(), ids=ODD_EVENTS)
+def test_whatever_a_gateway_answers_instead_of_events_disturbs_no_wait(
+    world: World, events: Callable[[], httpx.Response]
+) -> None:
+    async def answer(path: str) -> httpx.Response:
+        if path.endswith("/events"):
+            return events()
+        return NO_LIST if not path else running(path.removeprefix("/"))
+
+    world.wait(answer, 5, good=MINUTE, other=MINUTE)
+    gaps = world.gaps("/good")
+    assert len(gaps) > 200
+    late = [gap for gap in gaps if gap > 1.1 * MINUTE + 10 + 1]
+    # The first time, an endpoint that is busy may be busy with everything; but not for an hour.
+    assert max(gaps) < 3 * MINUTE
+    assert len(late) <= (events is ODD_EVENTS["never any"])
+    assert len(world.notes("good")) <= 2 * (events is ODD_EVENTS["never any"])
+
+
+def test_a_list_of_jobs_that_is_called_jobs_is_read(world: World) -> None:
+    async def answer(path: str) -> httpx.Response:
+        jobs = [{"id": f"job-{n}", "status": "RUNNING"} for n in range(9)]
+        return NO_EVENTS if path.endswith("/events") else httpx.Response(200, json={"jobs": jobs})
+
+    world.wait(answer, 1, **{f"job-{n}": MINUTE for n in range(9)})
+    assert {path for _, path in world.requests if not path.endswith("/events")} == {""}
 
 
 @pytest.mark.parametrize(("waits", "seconds"), [(100, 2.0), (300, 0.9), (1000, 3.0)])

@@ -75,6 +75,10 @@ ARGUMENTS = {
     "last_event_id": "ftevent-9",
     "last_event_at": 1_700_000_000,
     "cancel_on_kill": True,
+    "last_event_marks": ["0a1b2c3d"],
+    "succeeded_at": 1_700_000_100.5,
+    "if_gone": "cancelled",
+    "limit": "execution_timeout",
 }
 
 
@@ -95,6 +99,10 @@ def test_a_trigger_stored_without_the_later_arguments_still_starts() -> None:
         "last_event_id": None,
         "last_event_at": 0,
         "cancel_on_kill": False,
+        "last_event_marks": [],
+        "succeeded_at": None,
+        "if_gone": None,
+        "limit": "timeout",
     }
 
 
@@ -128,7 +136,8 @@ async def test_it_fires_once_with_the_documented_event(
     end_time = time.time() + 60
     payload = await fired(trigger(job_id, end_time=end_time, last_event_id="e", last_event_at=2**40, **arguments))
     assert payload.keys() == {
-        "job_id", "event", "status", "message", "end_time", "last_event_id", "last_event_at",
+        "job_id", "event", "status", "message", "end_time", "last_event_id", "last_event_at", "last_event_marks",
+        "succeeded_at", "if_gone", "limit",
     }  # fmt: skip
     assert (payload["job_id"], payload["event"], payload["status"]) == (job_id, event, shown["status"])
     assert (payload["end_time"], payload["last_event_id"], payload["last_event_at"]) == (end_time, "e", 2**40)
@@ -138,7 +147,7 @@ async def test_it_fires_once_with_the_documented_event(
 
 @pytest.mark.parametrize("status", ["pending", "paused", "training_on_the_moon"])
 async def test_it_does_not_fire_while_the_job_is_not_over(emulator: Emulator, job_id: str, status: str) -> None:
-    emulator.show(job_id, status=status)
+    emulator.show(job_id, status=status, finished_at=None)
     waiting = asyncio.create_task(fired(trigger(job_id)))
     await looked_at(emulator, job_id, times=3)
     assert not waiting.done()

@@ -1,0 +1,166 @@
+"""Bounds on what an endpoint can do to whoever asks it: a whole answer in time, and JSON where JSON is due.
+
+The HTTP client's own time-out is for each read, so that an answer of a byte a second never ends. Here the same time-out
+is for the whole answer, counted from the last byte that was sent. So an upload may take as long as it makes progress,
+and its answer no longer than any other.
+
+It works below the SDK, for the worker's client as for the triggerer's, with httpx as with httpx2: by their event hooks,
+and by the ``trace`` extension that tells of each connection they open
+(https://www.python-httpx.org/advanced/extensions/#trace).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import openai
+
+from airflow_provider_finetune.hooks.request_log import keep_out
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+#: For the whole answer to a short question, where the connection's extra does not say otherwise.
+REQUEST_SECONDS = 30.0
+#: For one write of an upload: longer without any progress, and it has failed.
+STALLED_SECONDS = 60.0
+PIECE_BYTES = 256 * 1024
+_OPENED = (".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")
+_DEADLINE = "finetune_deadline"
+
+Client = TypeVar("Client", openai.OpenAI, openai.AsyncOpenAI)
+
+
+class NotTheApis(openai.APIError):
+    """The answer is not the API's. The SDK hands on, or chokes on, whatever a proxy or a wrong base URL says."""
+
+    def __init__(self, answer: str = "the answer is not JSON") -> None:
+        super().__init__(f"{answer} as the API describes it", request=cast("Any", None), body=None)
+
+
+def bounded(client: Client) -> Client:
+    """Return the client, each of whose requests has bounds from now on.
+
+    One that has used up its time raises ``openai.APITimeoutError``, and the SDK does not send it again: whoever asked
+    decides. A success of the fine-tuning routes that is announced as something else than JSON raises
+    :class:`NotTheApis`, unread.
+    """
+    http: Any = client._client
+    first, then = (_abegin, _acheck) if isinstance(client, openai.AsyncOpenAI) else (_begin, _check)
+    hooks: dict[str, list[Any]] = http.event_hooks
+    http.event_hooks = {"request": [*hooks["request"], first], "response": [*hooks["response"], then]}
+    return client
+
+
+def for_short_answers(client: Client) -> Client:
+    """Return the client with :data:`REQUEST_SECONDS` for each request, unless it was given a time-out of its own."""
+    own = client.timeout is not None and client.timeout != openai.DEFAULT_TIMEOUT
+    return client if own else client.with_options(timeout=REQUEST_SECONDS)
+
+
+def for_uploads(client: Client) -> Client:
+    """Return the client with :data:`STALLED_SECONDS` for each write, unless it was given a time-out of its own."""
+    if client.timeout != openai.DEFAULT_TIMEOUT:
+        return client
+    own = openai.DEFAULT_TIMEOUT
+    stalled = openai.Timeout(own.read, connect=own.connect, write=STALLED_SECONDS)
+    return client.with_options(timeout=stalled)
+
+
+def _begin(request: Any, trace: Callable[..., Any] | None = None) -> None:
+    """Prepare a request; it may be one of several, where the endpoint redirects."""
+    keep_out(request)
+    request.extensions["trace"] = trace or _trace
+    times = request.extensions.get("timeout") or {}
+    if times.get("read") is None:
+        return
+    left = request.extensions.setdefault(_DEADLINE, time.monotonic() + times["read"]) - time.monotonic()
+    if left <= 0:
+        raise _too_late()
+    request.extensions["timeout"] = {**times, "read": left}
+
+
+def _check(response: Any) -> None:
+    """Look at the head of an answer, before its body is read."""
+    kind = str(response.headers.get("content-type", "nothing in particular")).partition(";")[0]
+    if response.is_success and "/fine_tuning/" in response.request.url.path and not kind.endswith("json"):
+        raise NotTheApis(f"the answer is {kind[:80]}, not JSON")
+
+
+def _trace(event: str, info: dict[str, Any]) -> None:
+    if event.endswith(_OPENED):
+        stream = info["return_value"]
+        read, write, clock = stream.read, stream.write, _Clock()
+
+        def read_in_time(max_bytes: int, timeout: float | None = None) -> bytes:
+            try:
+                return cast("bytes", read(max_bytes, clock.left(timeout)))
+            except Exception:
+                clock.left(timeout)
+                raise
+
+        def write_and_note(buffer: bytes, timeout: float | None = None) -> None:
+            write(buffer, timeout)
+            clock.start()
+
+        stream.read, stream.write = read_in_time, write_and_note
+
+
+class _Clock:
+    """When the last byte was sent over a connection: from then on, its answer is due."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        self.started = time.monotonic()
+
+    def left(self, timeout: float | None) -> float | None:
+        """Return for how long the next read may last.
+
+        :raises openai.APITimeoutError: the time is used up.
+        """
+        if timeout is None:
+            return None
+        left = self.started + timeout - time.monotonic()
+        if left <= 0:
+            raise _too_late()
+        return left
+
+
+def _too_late() -> openai.APITimeoutError:
+    return openai.APITimeoutError(cast("Any", None))
+
+
+# -- the same for the triggerer's client
+
+
+async def _abegin(request: Any) -> None:
+    _begin(request, _atrace)
+
+
+async def _acheck(response: Any) -> None:
+    _check(response)
+
+
+async def _atrace(event: str, info: dict[str, Any]) -> None:
+    if event.endswith(_OPENED):
+        stream = info["return_value"]
+        read: Callable[..., Awaitable[bytes]] = stream.read
+        write: Callable[..., Awaitable[None]] = stream.write
+        clock = _Clock()
+
+        async def read_in_time(max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's
+            try:
+                return await read(max_bytes, clock.left(timeout))
+            except Exception:
+                clock.left(timeout)
+                raise
+
+        async def write_and_note(buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+            for start in range(0, len(buffer), PIECE_BYTES):  # else the time would be for all of it
+                await write(buffer[start : start + PIECE_BYTES], timeout)
+                clock.start()
+
+        stream.read, stream.write = read_in_time, write_and_note

@@ -1,0 +1,61 @@
+"""What a connection may say to the SDK's client, and how it is told that it may not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import openai
+
+from airflow_provider_finetune.exceptions import RequestRefused
+from airflow_provider_finetune.jobs.keys import without_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow_provider_finetune.hooks.bounds import Client
+
+_KINDS: dict[str, tuple[tuple[Any, ...], str]] = {
+    "api_key": ((str,), "a text"),
+    "timeout": ((int, float, openai.Timeout, type(None)), "a number of seconds"),
+    "max_retries": ((int,), "a whole number"),
+    "organization": ((str, type(None)), "a text"),
+    "project": ((str, type(None)), "a text"),
+    "_custom_headers": ((Mapping,), "a mapping of texts"),
+    "_custom_query": ((Mapping,), "a mapping"),
+}
+
+
+@contextmanager
+def usable(conn_id: str) -> Iterator[None]:
+    """Turn what keeps a connection from being used into a refusal that names the connection.
+
+    :raises RequestRefused: it has no key, or its extra does not fit.
+    """
+    try:
+        yield
+    except (openai.OpenAIError, TypeError, ValueError) as error:
+        no_key = isinstance(error, openai.OpenAIError)
+        why = "it has no API key (password)" if no_key else without_keys(str(error))
+        raise RequestRefused(
+            f"Connection {conn_id!r} cannot be used: {why}. It needs type openai, the API key as password, the base "
+            "URL as host, and in the extra only what the openai client takes."
+        ) from None
+
+
+def checked(client: Client) -> Client:
+    """Return the client if its options are of the kinds that the SDK takes, which it does not check itself.
+
+    :raises TypeError: one is not. The message does not repeat it, for it may be secret.
+    """
+    for name, (kinds, expected) in _KINDS.items():
+        value = getattr(client, name)
+        fits = isinstance(value, kinds) and not isinstance(value, bool)
+        if fits and name == "_custom_headers":
+            value = next((header for header in value.values() if not isinstance(header, str)), value)
+            fits = isinstance(value, Mapping)
+        if not fits:
+            option = name.replace("_custom", "default")
+            raise TypeError(f"{option} in openai_client_kwargs is of type {type(value).__name__}; expected {expected}")
+    return client
