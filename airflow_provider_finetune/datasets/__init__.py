@@ -12,18 +12,23 @@ from airflow_provider_finetune.datasets.formats import Method
 from airflow_provider_finetune.datasets.lines import Limits
 from airflow_provider_finetune.datasets.problem import ErrorKind, Problem, WarningKind
 from airflow_provider_finetune.datasets.report import DatasetReport, FileReport
+from airflow_provider_finetune.datasets.rules import Rules, Severity
 from airflow_provider_finetune.datasets.tokens import EncodingUnavailable, Tokens
 from airflow_provider_finetune.datasets.validation import DatasetChecker, check
+from airflow_provider_finetune.datasets.vendors import Endpoint
 
 __all__ = [
     "DatasetChecker",
     "DatasetReport",
     "EncodingUnavailable",
+    "Endpoint",
     "ErrorKind",
     "FileReport",
     "Limits",
     "Method",
     "Problem",
+    "Rules",
+    "Severity",
     "Tokens",
     "WarningKind",
     "check",

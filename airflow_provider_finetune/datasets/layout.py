@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from itertools import chain
-from operator import itemgetter
+from operator import eq, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.datasets.alike import UNREADABLE, text_of
-from airflow_provider_finetune.datasets.formats import is_json
+from airflow_provider_finetune.datasets.formats import is_blank
 from airflow_provider_finetune.datasets.frame import token_of
-from airflow_provider_finetune.datasets.texts import TELLING, Kind, Text, with_texts
+from airflow_provider_finetune.datasets.remarks import is_object
+from airflow_provider_finetune.datasets.texts import MESSAGE_FIELDS, TELLING, Kind, Side, Text, with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +33,9 @@ _MOST_KNOWN = 1000
 _MOST_TRIALS = 200
 _ENOUGH_TO_FIND = 24
 _QUOTE = ord('"')
-_NOT_EMPTY = frozenset({Kind.SAID, Kind.ARGUMENTS, Kind.CALL_ID})
-_first = itemgetter(0)
+# What a blank text may begin with: its end, a blank, an escape, a character outside ASCII.
+_MAYBE_BLANK = frozenset({_QUOTE, ord(" "), ord("\\"), *range(0x80, 0x100)})
+_first, _second = itemgetter(0), itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Shape:
     :ivar kinds: of the texts, in the order of the line.
     :ivar prompt: the texts that make the prompt another one, by their place in the line.
     :ivar reply: the texts that make the reply another one.
+    :ivar links: ids of calls, and of the results that answer them, message by message: in each line the same ids.
+    :ivar pairs: the texts of the two outputs of a preference, if they differ in nothing but these.
     :ivar around: bytes of a line that are not text, the quotes of the texts included.
     :ivar quarters: four times the tokens of an example that are not in its texts.
     """
@@ -51,6 +55,8 @@ class Shape:
     kinds: tuple[Kind, ...]
     prompt: tuple[int, ...]
     reply: tuple[int, ...]
+    links: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    pairs: tuple[tuple[int, int], ...]
     around: int
     quarters: int
 
@@ -62,7 +68,7 @@ class Shape:
         try:
             if not all(map(_are, self.kinds, columns)) or not self._are_linked(columns):
                 return None
-            return [
+            plain = [
                 column
                 if all(map(bytes.isascii, column))
                 else [text if text.isascii() else token_of(text_of(text)) for text in column]
@@ -70,18 +76,31 @@ class Shape:
             ]
         except UNREADABLE:
             return None
+        return None if self._have_same_outputs(plain) else plain
 
     def _are_linked(self, columns: Sequence[Sequence[bytes]]) -> bool:
-        """Return whether every result has the id of a call before it."""
-        calls: list[Sequence[bytes]] = []
-        for kind, column in zip(self.kinds, columns, strict=True):
-            if kind is Kind.CALL_ID:
-                calls.append(column)
-            elif kind is Kind.RESULT_ID and not all(
-                result in before for result, *before in zip(column, *calls, strict=True)
+        """Return whether the results of each message with calls have the ids of those calls."""
+        for calls, results in self.links:
+            if len(calls) == len(results) == 1:
+                if not all(map(eq, columns[calls[0]], columns[results[0]])):
+                    return False
+            elif not all(
+                set(asked) == set(answered)
+                for asked, answered in zip(
+                    zip(*(columns[i] for i in calls), strict=True),
+                    zip(*(columns[i] for i in results), strict=True),
+                    strict=True,
+                )
             ):
                 return False
         return True
+
+    def _have_same_outputs(self, columns: Sequence[Sequence[bytes]]) -> bool:
+        """Return whether the two outputs of a preference are the same in any of the lines."""
+        if not self.pairs:
+            return False
+        alike = [map(eq, columns[i], columns[j]) for i, j in self.pairs]
+        return any(map(all, zip(*alike, strict=True)))
 
 
 class Layouts:
@@ -138,13 +157,18 @@ class Layouts:
         if found is None:
             return
         pieces, around = found
+        links = _links(texts)
+        if links is None:
+            return
         telling = [i for i, text in enumerate(texts) if text.kind in TELLING]
         telling.sort(key=lambda i: texts[i].order)
         shape = Shape(
             frame=frame,
             kinds=tuple(text.kind for text in texts),
-            prompt=tuple(i for i in telling if not texts[i].is_reply),
-            reply=tuple(i for i in telling if texts[i].is_reply),
+            prompt=tuple(i for i in telling if texts[i].side is Side.PROMPT),
+            reply=tuple(i for i in telling if texts[i].side is Side.REPLY),
+            links=links,
+            pairs=_pairs([i for i in telling if texts[i].side is Side.REPLY], texts) if method == "dpo" else (),
             around=around,
             quarters=quarters,
         )
@@ -165,9 +189,60 @@ def _fits(pieces: tuple[bytes, ...], group: Alike) -> bool:
 
 def _are(kind: Kind, column: Sequence[bytes]) -> bool:
     """Return whether all texts of a column are what their kind must be."""
-    if set(map(_first, column)) != {_QUOTE} or (kind in _NOT_EMPTY and b'""' in column):
+    if set(map(_first, column)) != {_QUOTE}:
         return False
-    return kind is not Kind.ARGUMENTS or all(is_json(text_of(text)) for text in column)
+    match kind:
+        case Kind.SAID:
+            # Most replies do not begin like a blank one.
+            return set(map(_second, column)).isdisjoint(_MAYBE_BLANK) or not any(map(_is_blank, column))
+        case Kind.CALL_ID:
+            return b'""' not in column
+        case Kind.ARGUMENTS:
+            return all(is_object(text_of(text)) for text in column)
+    return True
+
+
+def _is_blank(token: bytes) -> bool:
+    return token[1] in _MAYBE_BLANK and is_blank(text_of(token))
+
+
+def _links(texts: Sequence[Text]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] | None:
+    """Return the ids of calls and of the results behind them; None if they are not all answered, each by one of them.
+
+    :param texts: of a good line.
+    """
+    groups: dict[tuple[int | str, ...], tuple[list[int], list[int]]] = {}
+    latest: dict[int | str, tuple[list[int], list[int]]] = {}
+    for i in sorted(range(len(texts)), key=lambda i: _as_said(texts[i])):
+        text, field = texts[i], texts[i].order[0]
+        if text.kind is Kind.CALL_ID:
+            latest[field] = groups.setdefault(text.order[:2], ([], []))
+            latest[field][0].append(i)
+        elif text.kind is Kind.RESULT_ID:
+            # An output may begin with the results that the input lacks.
+            group = latest.get(field) or latest.get("messages")
+            if group is None:
+                return None
+            group[1].append(i)
+    answered = [(calls, results) for calls, results in groups.values() if results]
+    if any({texts[i].text for i in calls} != {texts[i].text for i in results} for calls, results in answered):
+        return None
+    return tuple((tuple(calls), tuple(results)) for calls, results in answered)
+
+
+def _as_said(text: Text) -> tuple[int, tuple[int | str, ...]]:
+    # The input of a preference comes before its outputs, wherever it stands in the line.
+    return list(MESSAGE_FIELDS).index(str(text.order[0])) if text.order[0] in MESSAGE_FIELDS else -1, text.order
+
+
+def _pairs(reply: Sequence[int], texts: Sequence[Text]) -> tuple[tuple[int, int], ...]:
+    """Return the texts of the preferred output, each with its like in the other one, if both have equally many.
+
+    :param reply: texts of both outputs, as they are said.
+    """
+    preferred = [i for i in reply if texts[i].order[0] == "preferred_output"]
+    other = [i for i in reply if texts[i].order[0] != "preferred_output"]
+    return tuple(zip(preferred, other, strict=True)) if len(preferred) == len(other) else ()
 
 
 def _pieces(
