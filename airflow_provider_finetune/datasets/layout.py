@@ -8,19 +8,19 @@ for an unknown field, a repeated key or another order.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from itertools import chain
+import re
+from dataclasses import dataclass, field
+from itertools import chain, compress
 from operator import eq, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.datasets.alike import UNREADABLE, text_of
-from airflow_provider_finetune.datasets.formats import is_blank
+from airflow_provider_finetune.datasets.formats import is_blank, is_json
 from airflow_provider_finetune.datasets.frame import token_of
-from airflow_provider_finetune.datasets.remarks import is_object
 from airflow_provider_finetune.datasets.texts import MESSAGE_FIELDS, TELLING, Kind, Side, Text, with_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow_provider_finetune.datasets.alike import Alike
     from airflow_provider_finetune.datasets.formats import Method
@@ -32,9 +32,10 @@ _STYLES = ((", ", ": "), (",", ":"))
 _MOST_KNOWN = 1000
 _MOST_TRIALS = 200
 _ENOUGH_TO_FIND = 24
-_QUOTE = ord('"')
+_QUOTE, _BRACE = ord('"'), ord("{")
 # What a blank text may begin with: its end, a blank, an escape, a character outside ASCII.
 _MAYBE_BLANK = frozenset({_QUOTE, ord(" "), ord("\\"), *range(0x80, 0x100)})
+_looks_blank = re.compile(rb'"(?:[ \x80-\xff]|\\[bfnrt]|\\u[0-9a-fA-F]{4})*"').fullmatch
 _first, _second = itemgetter(0), itemgetter(1)
 
 
@@ -49,6 +50,7 @@ class Shape:
     :ivar pairs: the texts of the two outputs of a preference, if they differ in nothing but these.
     :ivar around: bytes of a line that are not text, the quotes of the texts included.
     :ivar quarters: four times the tokens of an example that are not in its texts.
+    :ivar of_kind: which of the texts are of a kind.
     """
 
     frame: Frame
@@ -59,6 +61,11 @@ class Shape:
     pairs: tuple[tuple[int, int], ...]
     around: int
     quarters: int
+    of_kind: Mapping[Kind, tuple[int, ...]] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        of_kind = {kind: tuple(i for i, one in enumerate(self.kinds) if one is kind) for kind in Kind}
+        object.__setattr__(self, "of_kind", of_kind)
 
     def identities(self, columns: Sequence[Sequence[bytes]]) -> Sequence[Sequence[bytes]] | None:
         """Return the texts such that equal texts are equal bytes; None if one of them is not what it must be.
@@ -66,7 +73,7 @@ class Shape:
         :param columns: the texts as JSON tokens: the first of every line, the second of every line, and so on.
         """
         try:
-            if not all(map(_are, self.kinds, columns)) or not self._are_linked(columns):
+            if not self._are_of_their_kinds(columns) or not self._are_linked(columns):
                 return None
             plain = [
                 column
@@ -77,6 +84,15 @@ class Shape:
         except UNREADABLE:
             return None
         return None if self._have_same_outputs(plain) else plain
+
+    def _are_of_their_kinds(self, columns: Sequence[Sequence[bytes]]) -> bool:
+        """Return whether all texts are what their kinds must be."""
+        return (
+            set(map(_first, chain.from_iterable(columns))) == {_QUOTE}
+            and not _has_blank(list(chain.from_iterable([columns[i] for i in self.of_kind[Kind.SAID]])))
+            and not any(b'""' in columns[i] for i in self.of_kind[Kind.CALL_ID])
+            and all(_are_arguments(columns[i]) for i in self.of_kind[Kind.ARGUMENTS])
+        )
 
     def _are_linked(self, columns: Sequence[Sequence[bytes]]) -> bool:
         """Return whether the results of each message with calls have the ids of those calls."""
@@ -187,23 +203,14 @@ def _fits(pieces: tuple[bytes, ...], group: Alike) -> bool:
     return b"".join(parts) == b"".join(group.lines)
 
 
-def _are(kind: Kind, column: Sequence[bytes]) -> bool:
-    """Return whether all texts of a column are what their kind must be."""
-    if set(map(_first, column)) != {_QUOTE}:
-        return False
-    match kind:
-        case Kind.SAID:
-            # Most replies do not begin like a blank one.
-            return set(map(_second, column)).isdisjoint(_MAYBE_BLANK) or not any(map(_is_blank, column))
-        case Kind.CALL_ID:
-            return b'""' not in column
-        case Kind.ARGUMENTS:
-            return all(is_object(text_of(text)) for text in column)
-    return True
+def _has_blank(texts: Sequence[bytes]) -> bool:
+    # Most texts do not begin like a blank one.
+    maybe = compress(texts, map(_MAYBE_BLANK.__contains__, map(_second, texts)))
+    return any(is_blank(text_of(text)) for text in filter(_looks_blank, maybe))
 
 
-def _is_blank(token: bytes) -> bool:
-    return token[1] in _MAYBE_BLANK and is_blank(text_of(token))
+def _are_arguments(column: Sequence[bytes]) -> bool:
+    return set(map(_second, column)) == {_BRACE} and all(is_json(text_of(text)) for text in column)
 
 
 def _links(texts: Sequence[Text]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] | None:
@@ -213,7 +220,8 @@ def _links(texts: Sequence[Text]) -> tuple[tuple[tuple[int, ...], tuple[int, ...
     """
     groups: dict[tuple[int | str, ...], tuple[list[int], list[int]]] = {}
     latest: dict[int | str, tuple[list[int], list[int]]] = {}
-    for i in sorted(range(len(texts)), key=lambda i: _as_said(texts[i])):
+    linking = [i for i, text in enumerate(texts) if text.kind in (Kind.CALL_ID, Kind.RESULT_ID)]
+    for i in sorted(linking, key=lambda i: _as_said(texts[i])):
         text, field = texts[i], texts[i].order[0]
         if text.kind is Kind.CALL_ID:
             latest[field] = groups.setdefault(text.order[:2], ([], []))
@@ -232,7 +240,7 @@ def _links(texts: Sequence[Text]) -> tuple[tuple[tuple[int, ...], tuple[int, ...
 
 def _as_said(text: Text) -> tuple[int, tuple[int | str, ...]]:
     # The input of a preference comes before its outputs, wherever it stands in the line.
-    return list(MESSAGE_FIELDS).index(str(text.order[0])) if text.order[0] in MESSAGE_FIELDS else -1, text.order
+    return list(MESSAGE_FIELDS).index(str(text.order[0])), text.order
 
 
 def _pairs(reply: Sequence[int], texts: Sequence[Text]) -> tuple[tuple[int, int], ...]:

@@ -121,7 +121,7 @@ class LineChecker:
         self._rows_tried = 0
         self._layouts = Layouts()
         self._replies: Counter[int] = Counter()
-        self._told: set[tuple[str, str]] = set()
+        self._told: set[str] = set()
         self._images = 0
 
     def check(self, lines: list[bytes], *, is_whole: bool = True) -> None:
@@ -315,11 +315,11 @@ class LineChecker:
 
     def _add(self, line: int | None, judged: Judged) -> None:
         severity, fault = judged
-        told = (str(fault.kind), fault.found)
-        is_known = told in self._told
+        is_known = False
         if fault.kind in ONCE or fault.kind == ErrorKind.WRONG_FORMAT:
-            self._told.add(told)
+            is_known = fault.found in self._told
             if is_known and fault.kind in ONCE:
                 return
+            self._told.add(fault.found)
         tally = self.warnings if severity is Severity.WARNING else self.errors
         tally.add(fault.at(self.file, line), is_listed=not is_known)
