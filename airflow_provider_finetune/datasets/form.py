@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Bytes from which the form is told.
 HEAD_BYTES: Final = 1 << 16
+#: Where a text is cut off, this many characters may be half a word, as "fals", or half an escape.
+HALF_A_WORD: Final = 12
 
 _CONVERT: Final = "`finetune-dataset convert FILE OUTPUT` makes them of it"
 
@@ -32,6 +34,11 @@ class Form:
     name: str
     found: str
     remedy: str = _CONVERT
+
+    @property
+    def is_convertible(self) -> bool:
+        """Whether ``finetune-dataset convert`` reads it."""
+        return self.remedy.startswith(_CONVERT)
 
     def fault(self) -> Fault:
         """Return what is wrong with the file."""
@@ -77,7 +84,16 @@ def form_of(head: bytes, *, is_whole: bool) -> Form | None:
             return form
     if width := wide(head):
         return UTF_16 if width[0] == "utf_16" else UTF_32
-    text = head.removeprefix(BOM).decode(errors="replace").lstrip()
+    return form_of_text(head.removeprefix(BOM).decode(errors="replace"), is_whole=is_whole)
+
+
+def form_of_text(text: str, *, is_whole: bool) -> Form | None:
+    """Return the form of a text; None when it is JSON Lines, or when it cannot be told.
+
+    :param text: its beginning.
+    :param is_whole: whether that is all of it.
+    """
+    text = text.lstrip()
     if text.startswith("["):
         return JSON_ARRAY if _is_array(text) else None
     if text.startswith("{"):
@@ -149,7 +165,7 @@ def _form_of_objects(text: str, *, is_whole: bool) -> Form | None:
         _, end = _decode(text)
     except json.JSONDecodeError as error:
         # All of it is one object so far, and there is a line break in it.
-        return PRETTY_JSON if not is_whole and ran_out(error, text) and _break_in(text) else None
+        return PRETTY_JSON if not is_whole and ran_out(error, text, slack=HALF_A_WORD) and _break_in(text) else None
     except (ValueError, RecursionError):
         return None
     if _break_in(text[:end]):

@@ -97,9 +97,12 @@ def _loads(text: str) -> tuple[Any, bool]:
         raise ValueError("nested too deep") from None
 
 
-def ran_out(error: json.JSONDecodeError, text: str) -> bool:
-    """Return whether JSON is only unfinished: all of the text is right as far as it goes."""
-    return error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+def ran_out(error: json.JSONDecodeError, text: str, *, slack: int = 0) -> bool:
+    """Return whether JSON is only unfinished: all of the text is right as far as it goes.
+
+    :param slack: characters at the end that may be half a word or half an escape.
+    """
+    return error.pos >= len(text.rstrip()) - slack or error.msg.startswith("Unterminated string")
 
 
 def _not_json(error: ValueError, text: str, *, is_whole: bool) -> Fault:
