@@ -1,4 +1,4 @@
-"""The rules of a dataset: which formats there are, what is wrong with a file, what training on it costs.
+"""The rules of a dataset: which formats there are, what is wrong with a file, what makes one of it, what it costs.
 
 Pure Python without Airflow, SDK or network::
 
@@ -8,6 +8,8 @@ Pure Python without Airflow, SDK or network::
     print(report.text())
 """
 
+from airflow_provider_finetune.datasets.conversion import Conversion
+from airflow_provider_finetune.datasets.converter import Columns
 from airflow_provider_finetune.datasets.formats import Method
 from airflow_provider_finetune.datasets.lines import Limits
 from airflow_provider_finetune.datasets.problem import ErrorKind, Problem, WarningKind
@@ -18,6 +20,8 @@ from airflow_provider_finetune.datasets.validation import DatasetChecker, check
 from airflow_provider_finetune.datasets.vendors import Endpoint
 
 __all__ = [
+    "Columns",
+    "Conversion",
     "DatasetChecker",
     "DatasetReport",
     "EncodingUnavailable",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 #: Bytes from which the form is told.
 HEAD_BYTES: Final = 1 << 16
-#: Where a text is cut off, this many characters may be half a word, as "fals", or half an escape.
-HALF_A_WORD: Final = 12
 
 _CONVERT: Final = "`finetune-dataset convert FILE OUTPUT` makes them of it"
 
@@ -131,7 +130,7 @@ def delimiter_of(text: str, *, is_whole: bool) -> str | None:
         return None
     found = []
     for delimiter in _DELIMITERS:
-        rows = list(_csv_rows(lines, delimiter, is_whole=is_whole))
+        rows = list(_csv_rows(lines, delimiter))
         header = rows[0] if rows else []
         is_header = len(header) > 1 and all(_HEADER_CELL.fullmatch(cell.strip()) for cell in header)
         if is_header and len(rows) > 1 and all(len(row) == len(header) for row in rows):
@@ -139,14 +138,11 @@ def delimiter_of(text: str, *, is_whole: bool) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _csv_rows(lines: list[str], delimiter: str, *, is_whole: bool) -> Iterator[list[str]]:
+def _csv_rows(lines: list[str], delimiter: str) -> Iterator[list[str]]:
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    try:
+    # A quoted cell may go on behind the first lines of the file.
+    with suppress(csv.Error):
         yield from filter(None, rows)
-    except csv.Error:
-        # A quoted cell that goes on behind the first bytes of the file.
-        if is_whole:
-            yield []
 
 
 def _is_array(text: str) -> bool:
@@ -165,7 +161,7 @@ def _form_of_objects(text: str, *, is_whole: bool) -> Form | None:
         _, end = _decode(text)
     except json.JSONDecodeError as error:
         # All of it is one object so far, and there is a line break in it.
-        return PRETTY_JSON if not is_whole and ran_out(error, text, slack=HALF_A_WORD) and _break_in(text) else None
+        return PRETTY_JSON if not is_whole and ran_out(error, text) and _break_in(text) else None
     except (ValueError, RecursionError):
         return None
     if _break_in(text[:end]):

@@ -303,7 +303,7 @@ class PreferenceExample(BaseModel):
             reply = turns.copy()
             faults += [*reply.follow(output, name), *reply.end(), *_no_assistant(output, name)]
         # What the input lacks is found on the way to either output.
-        return _unless(list(dict.fromkeys(faults)), self)
+        return _unless(list({(fault.kind, fault.path): fault for fault in reversed(faults)}.values())[::-1], self)
 
 
 class ReinforcementExample(_Conversation):

@@ -16,6 +16,9 @@ BOM = b"\xef\xbb\xbf"
 DEEPEST = 100
 EXPECTED = "one JSON object in every line"
 
+# Half of one of these at the end of a text may become a whole one.
+_WORDS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
+_HALF_AN_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?")
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -97,12 +100,12 @@ def _loads(text: str) -> tuple[Any, bool]:
         raise ValueError("nested too deep") from None
 
 
-def ran_out(error: json.JSONDecodeError, text: str, *, slack: int = 0) -> bool:
-    """Return whether JSON is only unfinished: all of the text is right as far as it goes.
-
-    :param slack: characters at the end that may be half a word or half an escape.
-    """
-    return error.pos >= len(text.rstrip()) - slack or error.msg.startswith("Unterminated string")
+def ran_out(error: json.JSONDecodeError, text: str) -> bool:
+    """Return whether JSON is only unfinished: all of the text is right as far as it goes."""
+    if error.msg.startswith("Unterminated string"):
+        return True
+    tail = text[error.pos : error.pos + 20].rstrip()
+    return any(word.startswith(tail) for word in _WORDS) or _HALF_AN_ESCAPE.fullmatch(tail) is not None
 
 
 def _not_json(error: ValueError, text: str, *, is_whole: bool) -> Fault:

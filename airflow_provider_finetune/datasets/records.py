@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from airflow_provider_finetune.datasets.form import (
     CSV,
     GZIP,
-    HALF_A_WORD,
     HEAD_BYTES,
     JSON_ARRAY,
     delimiter_of,
@@ -149,7 +148,7 @@ def _json_values(texts: Iterator[str], *, has_array: bool, most: int) -> Iterato
             value, at = decode(text, at)
         except json.JSONDecodeError as error:
             text, at, error.pos = text[at:], 0, error.pos - at
-            more = _more(texts, len(text)) if ran_out(error, text, slack=HALF_A_WORD) else ""
+            more = _more(texts, len(text)) if ran_out(error, text) else ""
             if not more:
                 cut = "is cut off" if ran_out(error, text) else f"is not JSON at its character {error.pos + 1:,}"
                 raise Unconvertible(f"record {number + 1} {cut}") from None
