@@ -249,7 +249,7 @@ def _of_preference(record: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
     if shared:
         # The outputs begin with the prompt.
         if given[-len(shared) :] != shared:
-            if shared[-len(given) :] != given:
+            if given and shared[-len(given) :] != given:
                 raise Unconvertible("outputs that begin with another conversation than the prompt")
             given = shared
         chosen, rejected = chosen[len(shared) :], rejected[len(shared) :]

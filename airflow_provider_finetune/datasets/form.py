@@ -133,7 +133,8 @@ def delimiter_of(text: str, *, is_whole: bool) -> str | None:
         rows = list(_csv_rows(lines, delimiter))
         header = rows[0] if rows else []
         is_header = len(header) > 1 and all(_HEADER_CELL.fullmatch(cell.strip()) for cell in header)
-        if is_header and len(rows) > 1 and all(len(row) == len(header) for row in rows):
+        # A few rows may be damaged.
+        if is_header and 2 * sum(len(row) == len(header) for row in rows[1:]) >= max(2, len(rows) - 1):
             found.append(delimiter)
     return found[0] if len(found) == 1 else None
 
