@@ -169,13 +169,16 @@ _READERS: dict[Method, _Reader] = {
 # Lines whose texts are in more places are walked through, in the order of their keys.
 
 
+_NOTHING = Raw()
+
+
 class _Function(msgspec.Struct, gc=False):
     arguments: Raw
 
 
 class _Call(msgspec.Struct, gc=False):
-    id: Raw
     function: _Function
+    id: Raw = _NOTHING
 
 
 _object_of = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -190,11 +193,15 @@ def _walk(line: bytes | Raw, *, takes_references: bool = False) -> list[bytes]:
             for message in _messages_of(inside):
                 for key, value in message.items():
                     if key in ("content", "tool_call_id"):
-                        if (token := bytes(value))[0] == _QUOTE:
+                        token = bytes(value)
+                        # Beside calls, an empty content is none.
+                        if token[0] == _QUOTE and (token != b'""' or "tool_calls" not in message):
                             texts.append(token)
                     elif key == "tool_calls":
                         for call in _calls_of(value):
-                            texts += (bytes(call.id), bytes(call.function.arguments))
+                            if call.id is not _NOTHING:
+                                texts.append(bytes(call.id))
+                            texts.append(bytes(call.function.arguments))
         elif field == "input":
             texts += _walk(inside)
         elif takes_references and (token := bytes(inside))[0] == _QUOTE:

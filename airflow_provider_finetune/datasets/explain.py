@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
+from airflow_provider_finetune.datasets.foreign import foreign_format
 from airflow_provider_finetune.datasets.formats import EXAMPLES
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, quoted, type_of
+from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, joined, quoted, type_of
+from airflow_provider_finetune.datasets.reading import read_object
+from airflow_provider_finetune.datasets.remarks import frame_remarks, text_remarks
+from airflow_provider_finetune.datasets.rules import ANY, Rules, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from pydantic_core import ErrorDetails
 
     from airflow_provider_finetune.datasets.formats import Example, Method
 
-BOM = b"\xef\xbb\xbf"
-DEEPEST = 100
+#: What code for good examples raises on a row that is none.
+ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 ROLES = ("system", "developer", "user", "assistant", "tool")
-
-_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 # What makes a row one of another format, and how that format is described.
 _SHAPES: dict[str, tuple[str, ...]] = {
@@ -39,187 +41,104 @@ _SHAPE_OF: dict[Method, str] = {
 
 
 class Explained(NamedTuple):
-    """What a line holds: the row as JSON, the example if it is one, and the faults if it is not.
+    """What a line holds: the row as JSON, the example if it is one, and what is wrong with it.
 
-    ``row`` is None when the line is not a JSON object.
+    ``row`` is None when the line is not a JSON object. ``example`` is None when the row is none of the method; if there
+    are no errors nevertheless, what is wrong is allowed. ``common`` are the warnings that hold for every example which
+    differs from this one only in its texts.
     """
 
     row: dict[str, Any] | None
     example: Example | None
-    faults: list[Fault]
+    errors: list[Fault]
+    warnings: list[Fault]
+    common: tuple[Fault, ...]
 
 
-class _Repeated(dict[str, Any]):
-    """An object in which keys occurred more than once."""
-
-    keys_repeated: tuple[str, ...] = ()
-
-
-def explain(line: bytes, method: Method, *, is_whole: bool = True) -> Explained:
+def explain(
+    line: bytes, method: Method, rules: Rules = ANY, *, is_whole: bool = True, is_first: bool = False
+) -> Explained:
     """Return what a line holds and everything that is wrong with it. Never raises.
 
     :param line: the line without or with its line break.
+    :param rules: decide what is an error, and what a warning.
     :param is_whole: whether a line break ended it; one that ends with the file may be cut off.
+    :param is_first: whether it is the first line of a file, where a byte order mark may stand.
     """
-    row, faults = read_object(line, is_whole=is_whole)
-    if row is None or faults:
-        return Explained(row, None, faults)
+    row, faults = read_object(line, is_whole=is_whole, is_first=is_first)
+    judged = _Verdicts(rules, faults)
+    if row is None or judged.errors:
+        return Explained(row, None, judged.errors, judged.warnings, ())
     example, faults = examine(row, method)
-    return Explained(row, example, faults)
+    judged.add(faults)
+    if judged.errors:
+        return Explained(row, None, judged.errors, judged.warnings, ())
+    try:
+        judged.add(list(text_remarks(row, method)))
+        before = len(judged.warnings)
+        judged.add(list(frame_remarks(row, method)))
+    except ODD:
+        if example is not None:
+            raise
+        # What is wrong is allowed, and leaves no example to look at further.
+        return Explained(row, None, judged.errors, judged.warnings, ())
+    return Explained(row, example, judged.errors, judged.warnings, tuple(judged.warnings[before:]))
 
 
-def read_object(line: bytes, *, is_whole: bool = True) -> tuple[dict[str, Any] | None, list[Fault]]:
-    """Return the JSON object of a line, and what is wrong with its bytes and its JSON."""
-    faults: list[Fault] = []
-    if line.startswith(BOM):
-        faults.append(_fault(ErrorKind.BOM, "a byte order mark", "UTF-8 without one"))
-        line = line[len(BOM) :]
-    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return None, [_fault(ErrorKind.NOT_UTF8, "a UTF-16 byte order mark", "UTF-8")]
-    if (at := line.find(b"\0")) >= 0:
-        return None, [*faults, _fault(ErrorKind.NUL_BYTE, f"a NUL byte at byte {at + 1}", "UTF-8 text")]
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        found = f"bytes that are not UTF-8 at byte {error.start + 1}"
-        return None, [*faults, _fault(ErrorKind.NOT_UTF8, found, "UTF-8")]
-    if not text.strip():
-        return None, [*faults, _fault(ErrorKind.BLANK_LINE, "a blank line", "one JSON object in every line")]
-    if _depth(line) > DEEPEST:
-        found = f"values nested more than {DEEPEST} deep"
-        return None, [*faults, _fault(ErrorKind.TOO_DEEP, found, "a flatter object")]
-    try:
-        value, odd = _loads(text)
-    except ValueError as error:
-        return None, [*faults, _not_json(error, is_whole=is_whole)]
-    if not isinstance(value, dict):
-        found = f"{type_of(value)} instead of an object"
-        return None, [*faults, _fault(ErrorKind.NOT_OBJECT, found, "one JSON object in every line")]
-    if odd or _ESCAPED_SURROGATE.search(text):
-        faults += _odd_values(value)
-        if odd and not faults:
-            # It was in a value that a repeated key replaced.
-            faults.append(_fault(ErrorKind.DUPLICATE_KEY, "a key that occurs twice", "each key once"))
-    return value, faults
+class _Verdicts:
+    """Sorts faults into errors and warnings."""
+
+    def __init__(self, rules: Rules, faults: Iterable[Fault]) -> None:
+        self._rules = rules
+        self.errors: list[Fault] = []
+        self.warnings: list[Fault] = []
+        self.add(faults)
+
+    def add(self, faults: Iterable[Fault]) -> None:
+        for severity, fault in filter(None, map(self._rules.judge, faults)):
+            (self.errors if severity is Severity.ERROR else self.warnings).append(fault)
 
 
 def examine(row: dict[str, Any], method: Method) -> tuple[Example | None, list[Fault]]:
-    """Return the example that a row is, or what is wrong with it."""
+    """Return the example that a row is, or why it is none at any endpoint."""
     wanted = _SHAPES[_SHAPE_OF[method]]
+    if (foreign := foreign_format(row)) is not None:
+        found = f"{foreign.name} ({foreign.shape})"
+        expected = f"an example for method {method} ({', '.join(wanted)}); {foreign.remedy}"
+        return None, [Fault(ErrorKind.WRONG_FORMAT, None, found, expected)]
     if not any(key in row for key in wanted):
         for shape, keys in _SHAPES.items():
             if all(key in row for key in keys):
-                fits = "supervised or reinforcement" if shape == "messages" else shape
+                fits = _methods_of(row) if shape == "messages" else shape
                 found = f"an example for method {fits} ({', '.join(keys)})"
-                return None, [_fault(ErrorKind.WRONG_FORMAT, found, f"one for method {method} ({', '.join(wanted)})")]
+                expected = f"one for method {method} ({', '.join(wanted)})"
+                if shape == "completion" and method == "supervised":
+                    expected += "; `finetune-dataset convert FILE OUTPUT` makes one of it"
+                return None, [Fault(ErrorKind.WRONG_FORMAT, None, found, expected)]
     try:
         return EXAMPLES[method].model_validate(row), []
     except ValidationError as error:
         return None, [fault for detail in error.errors() for fault in _explained(detail)]
 
 
-def fitting(row: dict[str, Any]) -> set[Method]:
+def fitting(row: dict[str, Any], rules: Rules = ANY) -> set[Method]:
     """Return the methods that the row is a good example for."""
-    return {method for method in EXAMPLES if not examine(row, method)[1]}
+    return {
+        method
+        for method in EXAMPLES
+        if (method != "reinforcement" or _has_references(row))
+        and not examine(row, method)[1]
+        and not _Verdicts(rules, frame_remarks(row, method)).errors
+    }
 
 
-def _loads(text: str) -> tuple[Any, bool]:
-    odd = False
-
-    def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal odd
-        found = dict(pairs)
-        if len(found) == len(pairs):
-            return found
-        odd = True
-        repeated = _Repeated(found)
-        keys = [key for key, _ in pairs]
-        repeated.keys_repeated = tuple(key for key in found if keys.count(key) > 1)
-        return repeated
-
-    def as_constant(_: str) -> float:
-        nonlocal odd
-        odd = True
-        return float("nan")
-
-    def as_float(digits: str) -> float:
-        nonlocal odd
-        number = float(digits)
-        odd = odd or number in (float("inf"), float("-inf"))
-        return number
-
-    try:
-        return json.loads(text, object_pairs_hook=as_object, parse_constant=as_constant, parse_float=as_float), odd
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+def _methods_of(row: dict[str, Any]) -> str:
+    return "supervised or reinforcement" if _has_references(row) else "supervised"
 
 
-def _not_json(error: ValueError, *, is_whole: bool) -> Fault:
-    if not isinstance(error, json.JSONDecodeError):
-        # Python refuses to read integers of more than 4300 digits, and servers in Python with it.
-        return _fault(ErrorKind.HUGE_NUMBER, "a number of thousands of digits", "numbers that fit 64 bits")
-    found = f"not JSON at column {error.colno} ({error.msg[0].lower()}{error.msg[1:]})"
-    if is_whole:
-        return _fault(ErrorKind.NOT_JSON, found, "one JSON object in every line")
-    return _fault(ErrorKind.TRUNCATED_LINE, f"cut off: {found}", "a whole JSON object and a line break")
-
-
-def _odd_values(value: Any, path: str = "") -> Iterator[Fault]:
-    """Yield what JSON readers disagree on, with its path: repeated keys, NaN, halves of surrogate pairs."""
-    match value:
-        case dict():
-            if isinstance(value, _Repeated):
-                for key in value.keys_repeated:
-                    yield Fault(ErrorKind.DUPLICATE_KEY, _joined(path, key), "a key that occurs twice", "each key once")
-            for key, inner in value.items():
-                if _has_surrogate(key):
-                    yield Fault(
-                        ErrorKind.LONE_SURROGATE, path or None, "with half a surrogate pair in a key", "Unicode"
-                    )
-                else:
-                    yield from _odd_values(inner, _joined(path, key))
-        case list():
-            for i, inner in enumerate(value):
-                yield from _odd_values(inner, f"{path}[{i}]")
-        case float() if value != value or value in (float("inf"), float("-inf")):
-            yield Fault(
-                ErrorKind.NOT_FINITE,
-                path or None,
-                "NaN, infinite or too large a number",
-                "a JSON number that fits 64 bits",
-            )
-        case str() if _has_surrogate(value):
-            yield Fault(
-                ErrorKind.LONE_SURROGATE, path or None, "a string with half a surrogate pair", "text that is Unicode"
-            )
-
-
-def _has_surrogate(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _depth(line: bytes) -> int:
-    """Return how deep values may be nested; counts brackets in strings too when there are few enough."""
-    if line.count(b"{") + line.count(b"[") <= DEEPEST:
-        return 0
-    depth = deepest = 0
-    in_string = escaped = False
-    for char in line:
-        if in_string:
-            in_string = escaped or char != 0x22
-            escaped = char == 0x5C and not escaped
-        elif char == 0x22:
-            in_string, escaped = True, False
-        elif char in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif char in b"}]":
-            depth -= 1
-    return deepest
+def _has_references(row: dict[str, Any]) -> bool:
+    """Return whether there is more in a row than the format has: what a grader compares with."""
+    return not row.keys() <= EXAMPLES["reinforcement"].model_fields.keys()
 
 
 # -- from pydantic's words to ours
@@ -232,6 +151,14 @@ _EXPECTED_TYPE = {
     "model_attributes_type": "an object",
     "bool_type": "true or false",
     "none_required": "null",
+}
+# Fields of messages that only one role has.
+_ONLY_IN = {
+    "weight": "assistant",
+    "tool_calls": "assistant",
+    "function_call": "assistant",
+    "refusal": "assistant",
+    "tool_call_id": "tool",
 }
 _EXPECTED_FIELD = {
     "messages": "a list of messages",
@@ -252,16 +179,17 @@ def _explained(detail: ErrorDetails) -> list[Fault]:
     field = path.rpartition(".")[2].partition("[")[0]
     match kind:
         case "faults":
-            return [
-                Fault(fault.kind, _under(path, fault.path), fault.found, fault.expected) for fault in context["faults"]
-            ]
+            return [replace(fault, path=_under(path, fault.path)) for fault in context["faults"]]
         case "union_tag_invalid" | "union_tag_not_found":
             return [_untagged(path, value)]
         case ErrorKind.MISSING_CONTENT:
             content = value.get("content", ...) if isinstance(value, dict) else value
             found = "missing" if content is ... else "empty" if content in ("", []) else type_of(content)
-            expected = "text, or calls instead of it"
-            return [Fault(ErrorKind.MISSING_CONTENT, f"{path}.content", found, expected)]
+            if content and isinstance(content, str | list):
+                found = "blank"
+            expected = "text, or calls instead of it" if isinstance(value, dict) else "text"
+            place = joined(path, "content") if isinstance(value, dict) else path
+            return [Fault(ErrorKind.MISSING_CONTENT, place, found, expected)]
         case ErrorKind.BAD_WEIGHT:
             found = str(value) if isinstance(value, int | float) and abs(value) < 1000 else type_of(value)
             return [Fault(ErrorKind.BAD_WEIGHT, path, found.lower(), "0 or 1")]
@@ -272,7 +200,7 @@ def _explained(detail: ErrorDetails) -> list[Fault]:
             error = ErrorKind.MISSING_CONTENT if field == "content" else ErrorKind.MISSING_FIELD
             return [Fault(error, path, "missing", _EXPECTED_FIELD.get(field, "a value"))]
         case "extra_forbidden":
-            return [Fault(ErrorKind.UNKNOWN_FIELD, path, "an unknown field", "only fields of the format")]
+            return [_unknown_field(path)]
         case "string_pattern_mismatch":
             return [_bad_name(path, str(value))]
         case "literal_error":
@@ -286,6 +214,15 @@ def _explained(detail: ErrorDetails) -> list[Fault]:
         return [Fault(ErrorKind.MISSING_CONTENT, path, "null", _EXPECTED_FIELD["content"])]
     expected = _EXPECTED_FIELD.get(field) or _EXPECTED_TYPE.get(kind, "another value")
     return [Fault(ErrorKind.WRONG_TYPE, path, type_of(value), expected)]
+
+
+def _unknown_field(path: str) -> Fault:
+    """Return what is wrong with a field that an object of the format does not have."""
+    name = path.rpartition(".")[2]
+    if re.search(r"(messages|output)\[\d+\]\.\w+$", path) and name in _ONLY_IN:
+        expected = f"{name} in {_ONLY_IN[name]} messages only"
+        return Fault(ErrorKind.UNKNOWN_FIELD, path, "out of place", expected)
+    return Fault(ErrorKind.UNKNOWN_FIELD, path, "an unknown field", "only fields of the format")
 
 
 def _untagged(path: str, value: Any) -> Fault:
@@ -315,23 +252,14 @@ def _bad_name(path: str, name: str) -> Fault:
     return Fault(ErrorKind.BAD_NAME, path, quoted(name, 64), "1 to 64 characters without space and <|\\/>")
 
 
-def _fault(kind: ErrorKind, found: str, expected: str) -> Fault:
-    return Fault(kind, None, found, expected)
-
-
 def _path(location: tuple[int | str, ...]) -> str:
     path = ""
     for step in location:
         if isinstance(step, int):
             path += f"[{step}]"
         elif not step.startswith("@"):
-            path = _joined(path, step)
+            path = joined(path, step)
     return path
-
-
-def _joined(path: str, key: str) -> str:
-    key = key if key.isidentifier() and len(key) <= 40 else quoted(key, 40)
-    return f"{path}.{key}" if path else key
 
 
 def _under(path: str, inner: str | None) -> str | None:

@@ -9,8 +9,7 @@ Sources: https://platform.openai.com/docs/guides/supervised-fine-tuning, ``…/d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -27,12 +26,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, quoted, type_of
+from airflow_provider_finetune.datasets.images import image_fault
+from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, quoted
+from airflow_provider_finetune.datasets.schemas import schema_faults
+from airflow_provider_finetune.datasets.turns import Turns
+from airflow_provider_finetune.datasets.vendors import VENDORS
 
 Method = Literal["supervised", "dpo", "reinforcement", "completion"]
-
-MOST_IMAGES = 10
-JSON_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 
 Checked = TypeVar("Checked")
 
@@ -49,6 +49,13 @@ def is_json(text: str) -> bool:
     return True
 
 
+def is_blank(content: Any) -> bool:
+    """Return whether the content of a reply says nothing: no text at all, or only blanks."""
+    if isinstance(content, str) or content is None:
+        return not content or content.isspace()
+    return all(is_blank(part.refusal if isinstance(part, RefusalPart) else part.text) for part in content)
+
+
 def _as_json(text: str) -> str:
     if is_json(text):
         return text
@@ -61,13 +68,24 @@ def _is_weight(value: Any) -> Any:
     raise PydanticCustomError(ErrorKind.BAD_WEIGHT, "neither 0 nor 1")
 
 
+def _not_blank(completion: str) -> str:
+    if is_blank(completion):
+        raise PydanticCustomError(ErrorKind.MISSING_CONTENT, "only blanks")
+    return completion
+
+
 def _is_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    # The lines of a file mostly have the same tools.
-    return _unless(list(_schema_faults_of(msgspec.json.encode(schema))), schema)
+    return _unless(list(schema_faults(schema)), schema)
+
+
+def _is_image(url: str) -> str:
+    fault = image_fault(url)
+    return _unless([fault] if fault else [], url)
 
 
 ToolName = Annotated[Text, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}\z")]
-ParticipantName = Annotated[Text, Field(pattern=r"^[^\s<|\\/>]{1,64}\z")]
+# An empty name is as good as none.
+ParticipantName = Annotated[Text, Field(pattern=r"^[^\s<|\\/>]{0,64}\z")]
 JsonText = Annotated[Text, AfterValidator(_as_json)]
 JsonSchema = Annotated[dict[str, Any], AfterValidator(_is_schema)]
 
@@ -101,7 +119,7 @@ class TextPart(_Object):
 class ImageUrl(_Object):
     """Where an image is: a link, or a ``data:`` URL."""
 
-    url: Annotated[Text, Field(min_length=1)]
+    url: Annotated[Text, Field(min_length=1), AfterValidator(_is_image)]
     detail: Literal["auto", "low", "high"] | None = None
 
 
@@ -143,9 +161,9 @@ class FunctionCall(_Object):
 
 
 class ToolCall(_Object):
-    """A call of a tool; the result refers to its id."""
+    """A call of a tool; the result refers to its id, which some endpoints do without."""
 
-    id: Annotated[Text, Field(min_length=1)]
+    id: Annotated[Text, Field(min_length=1)] | None = None
     type: Literal["function"]
     function: FunctionCall
 
@@ -187,7 +205,7 @@ class AssistantMessage(_Object):
 
     @model_validator(mode="after")
     def _says_something(self) -> AssistantMessage:
-        if self.content or self.tool_calls or self.function_call:
+        if self.tool_calls or self.function_call or not is_blank(self.content):
             return self
         # An empty reply is refused too, as OpenAI's own checker does.
         raise PydanticCustomError(ErrorKind.MISSING_CONTENT, "neither content nor calls")
@@ -219,7 +237,9 @@ Message = Annotated[
     | Annotated[FunctionMessage, Tag("@function")],
     _tagged_by("role"),
 ]
-_Reply = Annotated[Annotated[AssistantMessage, Tag("@assistant")] | Annotated[None, Tag("")], _tagged_by("role")]
+_Reply = Annotated[
+    Annotated[AssistantMessage, Tag("@assistant")] | Annotated[ToolMessage, Tag("@tool")], _tagged_by("role")
+]
 Messages = Annotated[list[Message], Field(min_length=1)]
 Replies = Annotated[list[_Reply], Field(min_length=1)]
 
@@ -250,15 +270,12 @@ class _Conversation(BaseModel):
 
 
 class SupervisedExample(_Conversation):
-    """A conversation that ends with the reply to learn."""
+    """A conversation with replies to learn; most endpoints want it to end with one."""
 
     @model_validator(mode="after")
     def _turns(self) -> SupervisedExample:
-        faults = list(_message_faults(self.messages))
-        if not any(message.role == "assistant" for message in self.messages):
-            faults.append(Fault(ErrorKind.NO_ASSISTANT, "messages", "without an assistant message", "at least one"))
-        elif (last := self.messages[-1].role) != "assistant":
-            faults.append(_last_turn(len(self.messages), last, "assistant"))
+        faults = list(_turn_faults(self.messages))
+        faults += _no_assistant(self.messages, "messages")
         return _unless(faults, self)
 
 
@@ -277,8 +294,16 @@ class PreferenceExample(BaseModel):
 
     @model_validator(mode="after")
     def _turns(self) -> PreferenceExample:
-        faults = list(_message_faults(self.input.messages, "input.messages"))
-        return _unless(faults, self)
+        turns = Turns()
+        faults = list(turns.follow(self.input.messages, "input.messages"))
+        for name, output in (
+            ("preferred_output", self.preferred_output),
+            ("non_preferred_output", self.non_preferred_output),
+        ):
+            reply = turns.copy()
+            faults += [*reply.follow(output, name), *reply.end(), *_no_assistant(output, name)]
+        # What the input lacks is found on the way to either output.
+        return _unless(list({(fault.kind, fault.path): fault for fault in reversed(faults)}.values())[::-1], self)
 
 
 class ReinforcementExample(_Conversation):
@@ -286,9 +311,11 @@ class ReinforcementExample(_Conversation):
 
     @model_validator(mode="after")
     def _turns(self) -> ReinforcementExample:
-        faults = list(_message_faults(self.messages))
+        faults = list(_turn_faults(self.messages))
         if (last := self.messages[-1].role) != "user":
-            faults.append(_last_turn(len(self.messages), last, "user"))
+            place = f"messages[{len(self.messages) - 1}].role"
+            expected = "user in the last message, for method reinforcement"
+            faults.append(Fault(ErrorKind.LAST_TURN, place, quoted(last), expected, VENDORS))
         return _unless(faults, self)
 
 
@@ -298,7 +325,7 @@ class CompletionExample(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     prompt: Text
-    completion: Annotated[Text, Field(min_length=1)]
+    completion: Annotated[Text, Field(min_length=1), AfterValidator(_not_blank)]
 
 
 Example = SupervisedExample | PreferenceExample | ReinforcementExample | CompletionExample
@@ -311,76 +338,15 @@ EXAMPLES: Mapping[Method, type[Example]] = {
 }
 
 
-def _message_faults(messages: Sequence[Any], path: str = "messages") -> list[Fault]:
-    """Return what is wrong between messages that are each right: results without calls, too many images."""
-    faults: list[Fault] = []
-    calls: set[str] = set()
-    functions: set[str] = set()
-    images = 0
-    for i, message in enumerate(messages):
-        match message:
-            case AssistantMessage():
-                calls.update(call.id for call in message.tool_calls or ())
-                if message.function_call:
-                    functions.add(message.function_call.name)
-            case ToolMessage() if message.tool_call_id not in calls:
-                found = quoted(message.tool_call_id, 40)
-                expected = "the id of a tool call in an assistant message before it"
-                faults.append(Fault(ErrorKind.RESULT_WITHOUT_CALL, f"{path}[{i}].tool_call_id", found, expected))
-            case FunctionMessage() if message.name not in functions:
-                found, expected = (
-                    quoted(message.name, 64),
-                    "the function of a call in an assistant message before it",
-                )
-                faults.append(Fault(ErrorKind.RESULT_WITHOUT_CALL, f"{path}[{i}].name", found, expected))
-            case UserMessage() if not isinstance(message.content, str):
-                images += sum(isinstance(part, ImagePart) for part in message.content)
-    if images > MOST_IMAGES:
-        found = f"with {images} images"
-        faults.append(Fault(ErrorKind.TOO_MANY_IMAGES, path, found, f"at most {MOST_IMAGES} in an example"))
-    return faults
+def _turn_faults(messages: Sequence[Any]) -> Iterator[Fault]:
+    turns = Turns()
+    yield from turns.follow(messages, "messages")
+    yield from turns.end()
 
 
-@lru_cache(maxsize=128)
-def _schema_faults_of(schema: bytes) -> tuple[Fault, ...]:
-    value = msgspec.json.decode(schema)
-    faults = _schema_faults(value, "")
-    if not faults and value.get("type", "object") != "object":
-        faults = [Fault(ErrorKind.BAD_VALUE, ".type", "not that of an object", '"object": arguments have names')]
-    return tuple(faults)
-
-
-def _schema_faults(schema: Any, path: str) -> list[Fault]:
-    """Return what is wrong with the JSON schema of a tool's arguments, in the keywords that a mistake is likely in."""
-
-    def wrong(key: str, value: Any, expected: str) -> Fault:
-        found = quoted(value) if isinstance(value, str) and value else type_of(value)
-        return Fault(ErrorKind.BAD_VALUE, f"{path}{key}", found, expected)
-
-    if isinstance(schema, bool):
-        return []
-    if not isinstance(schema, dict):
-        return [wrong("", schema, "a JSON schema")]
-    faults: list[Fault] = []
-    types = schema.get("type", [])
-    if any(name not in JSON_TYPES for name in (types if isinstance(types, list) else [types])):
-        faults.append(wrong(".type", types, f"one of {', '.join(JSON_TYPES)}, or a list of them"))
-    required = schema.get("required", [])
-    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
-        faults.append(wrong(".required", required, "a list of names"))
-    properties = schema.get("properties", {})
-    if not isinstance(properties, dict):
-        faults.append(wrong(".properties", properties, "an object of JSON schemas"))
-        properties = {}
-    for name, inner in properties.items():
-        faults += _schema_faults(inner, f"{path}.properties.{quoted(name, 64)[1:-1]}")
-    if "items" in schema and not isinstance(schema["items"], list):
-        faults += _schema_faults(schema["items"], f"{path}.items")
-    return faults
-
-
-def _last_turn(count: int, found: str, expected: str) -> Fault:
-    return Fault(ErrorKind.LAST_TURN, f"messages[{count - 1}].role", quoted(found), f"{expected} in the last message")
+def _no_assistant(messages: Sequence[Any], path: str) -> Iterator[Fault]:
+    if not any(message.role == "assistant" for message in messages):
+        yield Fault(ErrorKind.NO_ASSISTANT, path, "a list without an assistant message", "at least one")
 
 
 def _unless(faults: list[Fault], example: Checked) -> Checked:

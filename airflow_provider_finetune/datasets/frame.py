@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airflow_provider_finetune.datasets.formats import EXAMPLES
-from airflow_provider_finetune.datasets.texts import MESSAGE_FIELDS, Text, with_texts
+from airflow_provider_finetune.datasets.remarks import image_count
+from airflow_provider_finetune.datasets.seen import seen_fields, seen_message
+from airflow_provider_finetune.datasets.texts import MESSAGE_FIELDS, Text, last_reply, with_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_finetune.datasets.formats import Method
+    from airflow_provider_finetune.datasets.problem import Fault
 
 TOKENS_PER_MESSAGE = 4
 TOKENS_PER_EXAMPLE = 3
@@ -22,24 +25,29 @@ TOKENS_PER_EXAMPLE = 3
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
+# Stands for a text in an example without its texts.
+_TEXT = "\0"
+_PLAIN = {"role", "content"}
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What is equal in examples that differ only in their texts.
 
-    :ivar prompt: what the model is given, canonical, without texts and weights.
-    :ivar reply: what it shall answer, canonical, without texts and weights.
+    :ivar prompt: what the model is given, canonical, without texts and what no model sees.
+    :ivar reply: what it shall answer, canonical, without texts and what no model sees.
     :ivar roles: who speaks, message by message.
     :ivar literals: what is paid for besides the texts: tools, names of functions, parts.
-    :ivar trains: False when every assistant message has weight 0, so that nothing is learned.
-    :ivar ignored: top-level fields that the format does not know.
+    :ivar images: how many there are; what they cost is not known.
+    :ivar remarks: what is worth a warning in each of the examples.
     """
 
     prompt: bytes
     reply: bytes
     roles: tuple[str, ...]
     literals: tuple[str, ...]
-    trains: bool
-    ignored: tuple[str, ...]
+    images: int
+    remarks: tuple[Fault, ...]
 
     @property
     def framing_tokens(self) -> int:
@@ -47,27 +55,26 @@ class Frame:
         return TOKENS_PER_MESSAGE * len(self.roles) + TOKENS_PER_EXAMPLE
 
 
-def frame_of(row: dict[str, Any], method: Method) -> tuple[Frame, list[Text]]:
+def frame_of(row: dict[str, Any], method: Method, remarks: tuple[Fault, ...] = ()) -> tuple[Frame, list[Text]]:
     """Return the frame of a good example of the method, and its texts in the order of the line."""
     texts: list[Text] = []
 
     def blank(text: Text) -> str:
         texts.append(text)
-        return ""
+        return _TEXT
 
     bare = with_texts(row, method, blank)
     messages = list(_messages(bare))
     prompt, reply, shared = _sides(bare, method)
-    weights = [message.get("weight") for message in messages if message["role"] == "assistant"]
     literals = [literal for message in messages for literal in _literals(message)]
     literals += [_canonical(shared[key]).decode() for key in ("tools", "functions") if shared.get(key)]
     frame = Frame(
-        prompt=_canonical([_shape(prompt), shared]),
+        prompt=_canonical([_shape(prompt), seen_fields(shared)]),
         reply=_canonical(_shape(reply)),
         roles=tuple(message["role"] for message in messages),
         literals=tuple(literals),
-        trains=not weights or any(weight != 0 for weight in weights),
-        ignored=_ignored(row, method),
+        images=sum(map(image_count, messages)),
+        remarks=remarks,
     )
     return frame, texts
 
@@ -78,22 +85,20 @@ def token_of(text: str) -> bytes:
 
 
 def _sides(row: dict[str, Any], method: Method) -> tuple[Any, Any, dict[str, Any]]:
-    """Return what the model is given, what it shall answer, and the fields that go with what it is given."""
+    """Return what the model is given, what it shall answer, and where the fields are that go with what it is given."""
     match method:
         case "supervised":
-            *given, answer = row["messages"]
-            return given, [answer], _fields(row)
+            # What comes behind the last reply teaches nothing.
+            last = last_reply(row["messages"])
+            return row["messages"][:last], row["messages"][last : last + 1], row
         case "dpo":
             outputs = [*row["preferred_output"], None, *row["non_preferred_output"]]
-            return row["input"]["messages"], outputs, _fields(row["input"])
+            return row["input"]["messages"], outputs, row["input"]
         case "reinforcement":
-            reference = [{key: value for key, value in row.items() if key not in ("messages", "tools")}]
-            return row["messages"], reference, _fields(row)
+            given = EXAMPLES["reinforcement"].model_fields
+            reference = [{key: value for key, value in row.items() if key not in given}]
+            return row["messages"], reference, row
     return [], [], {}
-
-
-def _fields(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("tools", "functions", "parallel_tool_calls") if row.get(name)}
 
 
 def _messages(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -105,12 +110,13 @@ def _messages(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _shape(messages: list[Any]) -> list[Any]:
-    return [
-        message["role"]
-        if message is not None and message.keys() == {"role", "content"} and message["content"] == ""
-        else message and {key: value for key, value in message.items() if value is not None and key != "weight"}
-        for message in messages
-    ]
+    return [_seen(message) if message is not None and "role" in message else message for message in messages]
+
+
+def _seen(message: dict[str, Any]) -> Any:
+    # Most messages have a role and a text.
+    seen = message if message.keys() == _PLAIN else seen_message(message)
+    return seen["role"] if seen.keys() == _PLAIN and seen["content"] == _TEXT else seen
 
 
 def _literals(message: dict[str, Any]) -> Iterator[str]:
@@ -123,9 +129,3 @@ def _literals(message: dict[str, Any]) -> Iterator[str]:
         yield f"{call['name']} {call['arguments']}"
     if isinstance(message.get("content"), list):
         yield from (part.get("text") or part.get("refusal") or "" for part in message["content"])
-
-
-def _ignored(row: dict[str, Any], method: Method) -> tuple[str, ...]:
-    if method == "reinforcement" or row.keys() <= EXAMPLES[method].model_fields.keys():
-        return ()
-    return tuple(key for key in row if key not in EXAMPLES[method].model_fields)

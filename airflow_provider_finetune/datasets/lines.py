@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import repeat
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.datasets.alike import alike, text_of
-from airflow_provider_finetune.datasets.explain import explain, fitting
+from airflow_provider_finetune.datasets.explain import ODD, explain, fitting
 from airflow_provider_finetune.datasets.frame import frame_of, token_of
 from airflow_provider_finetune.datasets.layout import Layouts
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind, quoted
+from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind, counted
+from airflow_provider_finetune.datasets.reading import BOM
+from airflow_provider_finetune.datasets.remarks import ONCE
 from airflow_provider_finetune.datasets.repeats import Repeats
 from airflow_provider_finetune.datasets.report import Tally
-from airflow_provider_finetune.datasets.texts import PAID, TELLING, Kind
+from airflow_provider_finetune.datasets.rules import Judged, Severity
+from airflow_provider_finetune.datasets.seen import seen_row
+from airflow_provider_finetune.datasets.texts import PAID, TELLING, Kind, Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from airflow_provider_finetune.datasets.alike import Alike
+    from airflow_provider_finetune.datasets.form import Form
     from airflow_provider_finetune.datasets.formats import Method
-    from airflow_provider_finetune.datasets.frame import Frame
     from airflow_provider_finetune.datasets.layout import Shape
+    from airflow_provider_finetune.datasets.rules import Rules
 
 # A \\uXXXX is six bytes in the file, but two or three of text.
 _BYTES_SAVED_PER_ESCAPE = 3.5
@@ -39,14 +44,15 @@ class Limits:
 
     :ivar listed: errors, and warnings, that are listed; all are counted.
     :ivar min_examples: the API wants 10 in a training file; a validation file needs one.
-    :ivar max_line_bytes: longer lines are errors, and are not held in memory.
+    :ivar max_line_bytes: longer lines are errors, and are not held in memory. Ten images of 10 MB, which OpenAI takes
+        in an example, are 140 MB of base64.
     :ivar long_example_tokens: OpenAI's models take 65,536 tokens a training example and cut off the rest.
     :ivar imbalance: the share of examples with one and the same reply that is worth a warning.
     """
 
     listed: int = 20
     min_examples: int = 10
-    max_line_bytes: int = 16 * 1024 * 1024
+    max_line_bytes: int = 144 * 1024 * 1024
     long_example_tokens: int = 65_536
     imbalance: float = 0.8
 
@@ -64,7 +70,7 @@ class _Block:
     is_whole: bool
     prompts: list[int] = field(default_factory=list)
     examples: list[int] = field(default_factory=list)
-    faults: list[tuple[int, Fault]] = field(default_factory=list)
+    found: list[tuple[int, Judged]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.prompts = [0] * len(self.lines)
@@ -85,16 +91,23 @@ class LineChecker:
     """Checks the lines of a file, and counts what is in them.
 
     :param file: its name in messages.
+    :param rules: decide what is an error, and what a warning.
     :param count_tokens: returns the tokens of a text; None for an estimate.
     :ivar quarter_tokens: how many examples have how many tokens, times four: a byte of text is about a quarter.
     """
 
     def __init__(
-        self, file: str, method: Method, limits: Limits, count_tokens: Callable[[str], int] | None = None
+        self,
+        file: str,
+        method: Method,
+        limits: Limits,
+        rules: Rules,
+        count_tokens: Callable[[str], int] | None = None,
     ) -> None:
         self.file = file
         self.method = method
         self.limits = limits
+        self.rules = rules
         self.errors = Tally(limits.listed)
         self.warnings = Tally(limits.listed)
         self.lines = 0
@@ -108,7 +121,8 @@ class LineChecker:
         self._rows_tried = 0
         self._layouts = Layouts()
         self._replies: Counter[int] = Counter()
-        self._ignored: set[str] = set()
+        self._told: set[str] = set()
+        self._images = 0
 
     def check(self, lines: list[bytes], *, is_whole: bool = True) -> None:
         """Check the next lines, each with its line break.
@@ -131,8 +145,8 @@ class LineChecker:
                 self._examine(place, block)
         self.lines += len(lines)
         self.repeats.extend(block.prompts, block.examples)
-        for place, fault in sorted(block.faults, key=lambda found: found[0]):
-            self._add(block.first + place, fault)
+        for place, judged in sorted(block.found, key=itemgetter(0)):
+            self._add(block.first + place, judged)
 
     def _check_alike(self, group: Alike, block: _Block) -> bool:
         """Take lines for good if they have one known layout; return whether they have."""
@@ -167,9 +181,11 @@ class LineChecker:
         self.roles[frame.roles] += count
         quarters = self._quarters(group, shape, block)
         self.quarter_tokens.update(quarters)
-        if not frame.trains or max(quarters) > 4 * self.limits.long_example_tokens:
+        self._images += frame.images * count
+        if frame.remarks or max(quarters) > 4 * self.limits.long_example_tokens:
             for place, quarter in zip(group.places, quarters, strict=True):
-                self._look_at(frame, quarter // 4, place, block)
+                block.found += [(place, Judged(Severity.WARNING, fault)) for fault in frame.remarks]
+                self._weigh(quarter // 4, place, block)
         return True
 
     def _quarters(self, group: Alike, shape: Shape, block: _Block) -> list[int]:
@@ -197,27 +213,46 @@ class LineChecker:
     def _examine(self, place: int, block: _Block) -> None:
         """Check one line thoroughly."""
         line = block.lines[place]
-        row, example, faults = explain(line, self.method, is_whole=block.is_whole)
-        if row is None or example is None:
-            block.faults += [(place, fault) for fault in faults]
-            self._blank_lines += any(fault.kind == ErrorKind.BLANK_LINE for fault in faults)
+        is_first = block.first + place == 1
+        row, example, errors, warnings, common = explain(
+            line, self.method, self.rules, is_whole=block.is_whole, is_first=is_first
+        )
+        block.found += [(place, Judged(Severity.ERROR, fault)) for fault in errors]
+        block.found += [(place, Judged(Severity.WARNING, fault)) for fault in warnings]
+        if row is None or errors:
+            self._blank_lines += not line.removeprefix(BOM).strip()
             if row is not None:
                 self._try_other_methods(row)
             return
-        frame, texts = frame_of(row, self.method)
+        try:
+            seen = seen_row(row)
+            frame, texts = frame_of(seen, self.method, tuple(fault for fault in common if fault.kind not in ONCE))
+        except ODD:
+            if example is not None:
+                raise
+            # What is wrong is allowed, and leaves nothing to count.
+            return
         telling = sorted((text for text in texts if text.kind in TELLING), key=attrgetter("order"))
-        prompt = hash((frame.prompt, *(token_of(text.text) for text in telling if not text.is_reply)))
-        reply = hash((frame.reply, *(token_of(text.text) for text in telling if text.is_reply)))
+        prompt = hash((frame.prompt, *(token_of(text.text) for text in telling if text.side is Side.PROMPT)))
+        reply = hash((frame.reply, *(token_of(text.text) for text in telling if text.side is Side.REPLY)))
         block.put([place], [prompt], [reply])
         self._count_replies([reply])
         self.roles[frame.roles] += 1
+        self._images += frame.images
         around = 4 * frame.framing_tokens + self._quarters_of(frame.literals)
         quarters = around + self._quarters_of([text.text for text in texts if text.kind in PAID])
         self.quarter_tokens[quarters] += 1
-        self._look_at(frame, quarters // 4, place, block)
-        self._has_calls = self._has_calls or any(text.kind is Kind.CALL_ID for text in texts)
-        if block.is_whole:
+        self._weigh(quarters // 4, place, block)
+        self._has_calls = self._has_calls or any(text.kind is Kind.ARGUMENTS for text in texts)
+        if block.is_whole and seen is row and example is not None:
             self._layouts.learn(line, row, self.method, frame, texts, around)
+
+    def refuses(self, form: Form) -> bool:
+        """Say what the file is instead of JSON Lines; return False if that is allowed, and lines are to be checked."""
+        judged = self.rules.judge(form.fault())
+        if judged is not None:
+            self._add(None, judged)
+        return judged is not None
 
     def skip(self) -> None:
         """Refuse the next line, which is too long to be looked at."""
@@ -225,12 +260,12 @@ class LineChecker:
         self.repeats.extend([0], [0])
         most = f"{self.limits.max_line_bytes:,} bytes"
         fault = Fault(ErrorKind.LINE_TOO_LONG, None, f"a line of more than {most}", f"at most {most} a line")
-        self._add(self.lines, fault)
+        self._judge(self.lines, fault)
 
     def _try_other_methods(self, row: dict[str, Any]) -> None:
         if self._rows_tried < _MOST_ROWS_TRIED_ON_OTHER_METHODS:
             self._rows_tried += 1
-            fits = fitting(row)
+            fits = fitting(row, self.rules)
             self.other_methods = fits if self.other_methods is None else self.other_methods & fits
 
     def _count_replies(self, replies: list[int]) -> None:
@@ -241,26 +276,19 @@ class LineChecker:
 
     # -- what is found
 
-    def _look_at(self, frame: Frame, tokens: int, place: int, block: _Block) -> None:
-        """Warn of what an example shows on its own."""
+    def _weigh(self, tokens: int, place: int, block: _Block) -> None:
+        """Warn of an example that is too long."""
         if tokens > self.limits.long_example_tokens:
             found = f"an example of {'about ' if self._count_tokens is None else ''}{tokens:,} tokens"
             expected = f"at most {self.limits.long_example_tokens:,}: servers cut off the rest"
-            block.faults.append((place, Fault(WarningKind.LONG_EXAMPLE, None, found, expected)))
-        if not frame.trains:
-            found, expected = "every assistant message has weight 0", "at least one of weight 1 to learn from"
-            block.faults.append((place, Fault(WarningKind.ALL_WEIGHTS_ZERO, None, found, expected)))
-        for name in frame.ignored:
-            if name not in self._ignored:
-                self._ignored.add(name)
-                found, expected = f"a field {quoted(name, 40)} in this and maybe more lines", "fields of the format"
-                block.faults.append((place, Fault(WarningKind.IGNORED_FIELD, None, found, expected)))
+            if judged := self.rules.judge(Fault(WarningKind.LONG_EXAMPLE, None, found, expected)):
+                block.found.append((place, judged))
 
     def look_back(self) -> None:
         """Judge what only the whole file shows."""
         if (count := self.lines - self._blank_lines) < self.limits.min_examples:
-            few = "1 example" if count == 1 else f"{count} examples"
-            self._add(None, Fault(ErrorKind.TOO_FEW_EXAMPLES, None, few, f"at least {self.limits.min_examples}"))
+            expected = f"at least {self.limits.min_examples}"
+            self._judge(None, Fault(ErrorKind.TOO_FEW_EXAMPLES, None, counted(count, "example"), expected))
         for line, earlier, is_same in self.repeats:
             if is_same:
                 fault = Fault(WarningKind.DUPLICATE, None, f"the example of line {earlier} again", "every example once")
@@ -270,14 +298,28 @@ class LineChecker:
             else:
                 found = f"another answer to the prompt of line {earlier}"
                 fault = Fault(WarningKind.CONFLICT, None, found, "one answer to a prompt")
-            self._add(line, fault)
+            self._judge(line, fault)
         count = self.roles.total()
         most = max(self._replies.values(), default=0)
         is_telling = count >= _FEWEST_FOR_BALANCE and self.method in ("supervised", "completion")
         if is_telling and most >= self.limits.imbalance * count:
             found = f"one and the same reply in {most:,} of {count:,} examples"
-            self._add(None, Fault(WarningKind.IMBALANCE, None, found, "replies in balance"))
+            self._judge(None, Fault(WarningKind.IMBALANCE, None, found, "replies in balance"))
+        if self._images:
+            found = f"{counted(self._images, 'image')}, whose tokens are not in the numbers"
+            self._judge(None, Fault(WarningKind.IMAGES_NOT_COUNTED, None, found, "a higher cost than is told"))
 
-    def _add(self, line: int | None, fault: Fault) -> None:
-        tally = self.warnings if isinstance(fault.kind, WarningKind) else self.errors
-        tally.add(fault.at(self.file, line))
+    def _judge(self, line: int | None, fault: Fault) -> None:
+        if judged := self.rules.judge(fault):
+            self._add(line, judged)
+
+    def _add(self, line: int | None, judged: Judged) -> None:
+        severity, fault = judged
+        is_known = False
+        if fault.kind in ONCE or fault.kind == ErrorKind.WRONG_FORMAT:
+            is_known = fault.found in self._told
+            if is_known and fault.kind in ONCE:
+                return
+            self._told.add(fault.found)
+        tally = self.warnings if severity is Severity.WARNING else self.errors
+        tally.add(fault.at(self.file, line), is_listed=not is_known)

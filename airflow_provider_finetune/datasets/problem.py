@@ -8,8 +8,14 @@ from enum import StrEnum
 
 
 class ErrorKind(StrEnum):
-    """Why a server would refuse the file. The values are stable: pipelines may branch on them."""
+    """Why an endpoint would refuse the file. The values are stable: pipelines may branch on them.
 
+    What one endpoint refuses and another takes is an error or a warning, as
+    :mod:`airflow_provider_finetune.datasets.vendors` has it.
+    """
+
+    # of the file's form
+    NOT_JSON_LINES = "not_json_lines"
     # of the bytes
     BOM = "bom"
     NOT_UTF8 = "not_utf8"
@@ -37,11 +43,18 @@ class ErrorKind(StrEnum):
     UNKNOWN_PART = "unknown_part"
     MISPLACED_IMAGE = "misplaced_image"
     TOO_MANY_IMAGES = "too_many_images"
+    BAD_IMAGE = "bad_image"
+    IMAGE_TOO_LARGE = "image_too_large"
     BAD_WEIGHT = "bad_weight"
     BAD_NAME = "bad_name"
     BAD_TOOL_NAME = "bad_tool_name"
     ARGUMENTS_NOT_JSON = "arguments_not_json"
     RESULT_WITHOUT_CALL = "result_without_call"
+    CALL_WITHOUT_RESULT = "call_without_result"
+    CALL_WITHOUT_ID = "call_without_id"
+    TOOL_IN_OUTPUT = "tool_in_output"
+    SAME_OUTPUTS = "same_outputs"
+    SEVERAL_SYSTEM_MESSAGES = "several_system_messages"
     NO_ASSISTANT = "no_assistant"
     LAST_TURN = "last_turn"
     # of the file
@@ -50,7 +63,7 @@ class ErrorKind(StrEnum):
 
 
 class WarningKind(StrEnum):
-    """What a server accepts and a person should look at."""
+    """What endpoints accept and a person should look at."""
 
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
@@ -59,6 +72,14 @@ class WarningKind(StrEnum):
     LONG_EXAMPLE = "long_example"
     IMBALANCE = "imbalance"
     IGNORED_FIELD = "ignored_field"
+    ARGUMENTS_ENCODED_TWICE = "arguments_encoded_twice"
+    TOOL_SCHEMA = "tool_schema"
+    IMAGE_TYPE_UNCERTAIN = "image_type_uncertain"
+    IMAGES_NOT_COUNTED = "images_not_counted"
+
+
+#: Every kind of error and warning.
+KINDS = frozenset(str(kind) for kinds in (ErrorKind, WarningKind) for kind in kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +89,14 @@ class Fault:
     :ivar kind: a value of :class:`ErrorKind` or :class:`WarningKind`.
     :ivar path: where in the line, as ``messages[2].role``; None when it is the line as a whole.
     :ivar found: never training text: a type, a length, or a short structural token such as a role.
+    :ivar refused_by: the vendors that refuse it, where that depends on more than the kind; None leaves it to the kind.
     """
 
     kind: str
     path: str | None
     found: str
     expected: str
+    refused_by: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         subject = f"{self.path} is {self.found}" if self.path else self.found
@@ -112,6 +135,20 @@ def quoted(token: str, most: int = 20) -> str:
     if len(token) > most or len(token.split()) > 3:
         return f"a string of {len(token)} characters"
     return json.dumps(token, ensure_ascii=not token.isprintable())
+
+
+def joined(path: str, key: str) -> str:
+    """Return the path of a key within the object at a path."""
+    key = key if key.isidentifier() and len(key) <= 40 else quoted(key, 40)
+    return f"{path}.{key}" if path else key
+
+
+def counted(count: int, noun: str) -> str:
+    """Return how many there are, in the singular or the plural: ``1 error``, ``2 errors``.
+
+    :param noun: in the singular; one that forms its plural with ``s``.
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def type_of(value: object) -> str:

@@ -6,6 +6,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_finetune.datasets.problem import counted
+from airflow_provider_finetune.datasets.rules import Severity
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_finetune.datasets.formats import Method
     from airflow_provider_finetune.datasets.problem import Problem
     from airflow_provider_finetune.datasets.tokens import Tokens
+    from airflow_provider_finetune.datasets.vendors import Endpoint
 
 _PLAIN = {"error": "", "warning": "", "good": "", "dim": "", "end": ""}
 _COLOURED = {
@@ -41,10 +45,13 @@ class Tally:
         """How many problems there are, listed or not."""
         return self.by_kind.total()
 
-    def add(self, problem: Problem) -> None:
-        """Count a problem, and list it if there is room."""
+    def add(self, problem: Problem, *, is_listed: bool = True) -> None:
+        """Count a problem, and list it if there is room.
+
+        :param is_listed: False only counts it.
+        """
         self.by_kind[str(problem.kind)] += 1
-        if len(self.listed) < self.most:
+        if is_listed and len(self.listed) < self.most:
             self.listed.append(problem)
 
     def update(self, other: Tally) -> None:
@@ -84,6 +91,7 @@ class FileReport:
 class DatasetReport:
     """What a check found out about a dataset.
 
+    :ivar endpoint: whose rules it was checked by.
     :ivar fits: other methods that every example of the training file fits, when it fits its own nowhere.
     """
 
@@ -94,6 +102,7 @@ class DatasetReport:
     warnings: Tally
     cost: Cost
     fits: tuple[Method, ...] = ()
+    endpoint: Endpoint = "any"
 
     @property
     def ok(self) -> bool:
@@ -105,6 +114,7 @@ class DatasetReport:
         return {
             "ok": self.ok,
             "method": self.method,
+            "endpoint": self.endpoint,
             "fits": list(self.fits),
             "training": asdict(self.training),
             "validation": asdict(self.validation) if self.validation else None,
@@ -114,35 +124,47 @@ class DatasetReport:
             "cost": self.cost.total,
         }
 
-    def text(self, *, colour: bool = False) -> str:
-        """Return the report as lines for a person.
-
-        :param colour: with ANSI colours, for a terminal.
-        """
-        return "\n".join(self._lines(_COLOURED if colour else _PLAIN))
-
-    def _lines(self, paint: dict[str, str]) -> Iterator[str]:
-        for name, tally in (("error", self.errors), ("warning", self.warnings)):
+    def findings(self) -> Iterator[tuple[Severity, str]]:
+        """Yield each listed error and warning as a line, and how many more there are, with its severity."""
+        for severity, tally in ((Severity.ERROR, self.errors), (Severity.WARNING, self.warnings)):
             for problem in tally.listed:
-                yield f"{paint[name]}{name}{paint['end']} {problem} {paint['dim']}[{problem.kind}]{paint['end']}"
+                yield severity, f"{problem} [{problem.kind}]"
             if more := tally.total - len(tally.listed):
-                yield f"{paint[name]}{name}{paint['end']} … and {more} more: {_counts(tally.by_kind)}"
+                yield severity, f"... and {more:,} more: {_counts(tally.by_kind)}"
+
+    def summary(self) -> Iterator[str]:
+        """Yield the numbers as lines: examples, tokens, cost, and at last how many errors and warnings there are."""
         if self.fits:
-            yield f"{paint['warning']}hint{paint['end']} every example fits method {' or '.join(self.fits)}"
+            yield f"hint: every example fits method {' or '.join(self.fits)}"
         for report in filter(None, (self.training, self.validation)):
             yield from _numbers(report)
         cost = self.cost
         if cost.trained_tokens is not None:
             about = "about " if self.training.tokens.is_estimate else ""
             price = "" if cost.total is None else f", which cost {about}{cost.total:,.2f}"
-            yield f"{about}{cost.trained_tokens:,} trained tokens in {cost.n_epochs} epochs{price}"
-        verdict = f"{_plural(self.errors.total, 'error')}, {_plural(self.warnings.total, 'warning')}"
-        yield f"{paint['good' if self.ok else 'error']}{verdict}{paint['end']}"
+            trained = counted(cost.trained_tokens, "trained token")
+            yield f"{about}{trained} in {counted(cost.n_epochs or 0, 'epoch')}{price}"
+        yield f"{counted(self.errors.total, 'error')}, {counted(self.warnings.total, 'warning')}"
+
+    def text(self, *, colour: bool = False) -> str:
+        """Return the report as lines for a person.
+
+        :param colour: with ANSI colours, for a terminal.
+        """
+        paint = _COLOURED if colour else _PLAIN
+        lines = []
+        for severity, line in self.findings():
+            message, bracket, kind = line.rpartition(" [")
+            dim = f"{message}{paint['dim']}{bracket}{kind}{paint['end']}" if bracket else line
+            lines.append(f"{paint[severity.value]}{severity.value}{paint['end']} {dim}")
+        *numbers, verdict = self.summary()
+        return "\n".join([*lines, *numbers, f"{paint['good' if self.ok else 'error']}{verdict}{paint['end']}"])
 
 
 def _numbers(report: FileReport) -> Iterator[str]:
     tokens = report.tokens
-    yield f"{report.file}: {report.examples:,} good examples in {report.lines:,} lines, {report.size:,} bytes"
+    examples, lines = counted(report.examples, "good example"), counted(report.lines, "line")
+    yield f"{report.file}: {examples} in {lines}, {counted(report.size, 'byte')}"
     if report.messages_by_role:
         yield f"  messages: {_counts(report.messages_by_role)}"
     yield (
@@ -154,7 +176,3 @@ def _numbers(report: FileReport) -> Iterator[str]:
 
 def _counts(counts: dict[str, int] | Counter[str]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 import openai
 
 from airflow_provider_finetune.datasets.stored import FileState, reusable, state_of
+from airflow_provider_finetune.datasets.vendors import rules_for
 from airflow_provider_finetune.datasets.window import Window
 from airflow_provider_finetune.exceptions import DatasetError, FineTuningError
 from airflow_provider_finetune.hooks.bounds import for_uploads
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import logging
 
     from airflow_provider_finetune.datasets.stored import Content, StoredFile
+    from airflow_provider_finetune.datasets.vendors import Endpoint
     from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 
 MB = 1024 * 1024
@@ -30,6 +32,14 @@ MOST_BYTES = 8 * 1024 * MB
 PART_BYTES = 64 * MB
 TRIES = 4
 _SECONDS_BETWEEN_PROGRESS = 10.0
+_HOSTS = {
+    ".api.openai.com": "openai",
+    ".openai.azure.com": "azure",
+    ".services.ai.azure.com": "azure",
+    ".cognitiveservices.azure.com": "azure",
+    ".nebius.com": "nebius",
+    ".nebius.ai": "nebius",
+}
 
 
 class Source(NamedTuple):
@@ -185,6 +195,13 @@ class DatasetUpload:
             self._last_progress = time.monotonic()
             share = 100 * position / max(1, self.content.size)
             self.log.info("Uploaded %s of %s bytes (%.0f %%)", f"{position:,}", f"{self.content.size:,}", share)
+
+
+def dataset_rules_of(hook: FineTuningHook) -> Endpoint:
+    """Return whose rules a dataset for an endpoint is checked by, as the host of its connection tells."""
+    host = hook.conn.base_url.host
+    name = next((name for ending, name in _HOSTS.items() if f".{host}".endswith(ending)), "")
+    return rules_for(name)
 
 
 def stamp_of(file: BinaryIO) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_finetune.arguments import choice, number, required, seconds
+from airflow_provider_finetune.arguments import as_invalid_request, choice, number, required, seconds
 from airflow_provider_finetune.exceptions import DatasetError, InvalidRequest
 from airflow_provider_finetune.jobs.request import is_templated
 
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_finetune.datasets.lines import Limits
     from airflow_provider_finetune.datasets.report import DatasetReport
+    from airflow_provider_finetune.datasets.rules import Rules
     from airflow_provider_finetune.datasets.validation import DatasetChecker
+    from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
     from airflow_provider_finetune.hooks.upload import Source
 
 MB = 1024 * 1024
 _METHODS = ("supervised", "dpo", "reinforcement", "completion")
+_ENDPOINTS = ("openai", "azure", "nebius", "any")
 
 
 class ValidateDatasetOperator(BaseOperator):
@@ -44,6 +48,11 @@ class ValidateDatasetOperator(BaseOperator):
     :param tokens: ``auto`` counts with tiktoken where its encoding is on the worker, ``estimate`` is faster,
         ``tiktoken`` insists.
     :param listed: how many errors, and how many warnings, are listed; all are counted.
+    :param endpoint: whose rules the dataset is checked by (templated): ``openai``, ``azure``, ``nebius``, or ``any``.
+        For any, what one vendor takes and another refuses is a warning that names who refuses it.
+    :param allow: kinds of problems that are not reported, a list or a text with commas between them (templated).
+    :param refuse: kinds of problems that are errors, as for ``allow`` (templated).
+    :param max_line_bytes: longer lines are errors (templated); by default what ten images of 10 MB need.
     :param storage_conn_id: the Airflow connection of the object storage (templated).
     :raises DatasetError: the data is bad, or costs too much. No retry can mend that.
     """
@@ -56,6 +65,10 @@ class ValidateDatasetOperator(BaseOperator):
         "price_per_million_tokens",
         "max_cost",
         "max_warnings",
+        "endpoint",
+        "allow",
+        "refuse",
+        "max_line_bytes",
         "storage_conn_id",
     )
     ui_color = "#dae8fc"
@@ -72,6 +85,10 @@ class ValidateDatasetOperator(BaseOperator):
         max_warnings: int | str | None = None,
         tokens: str = "auto",
         listed: int = 20,
+        endpoint: str = "any",
+        allow: Sequence[str] | str = (),
+        refuse: Sequence[str] | str = (),
+        max_line_bytes: int | str | None = None,
         storage_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -85,7 +102,12 @@ class ValidateDatasetOperator(BaseOperator):
         self.max_warnings = max_warnings
         self.tokens = tokens
         self.listed = listed
+        self.endpoint = endpoint
+        self.allow = allow
+        self.refuse = refuse
+        self.max_line_bytes = max_line_bytes
         self.storage_conn_id = storage_conn_id
+        _check_rules(endpoint, allow, refuse, max_line_bytes)
         choice("tokens", tokens, ("auto", "tiktoken", "estimate"))
         if not is_templated(method):
             choice("method", method, _METHODS)
@@ -121,22 +143,25 @@ class ValidateDatasetOperator(BaseOperator):
                 f"{ceiling:,.2f}. Use fewer epochs or examples, or raise max_cost."
             )
         if most is not None and report.warnings.total > most:
+            from airflow_provider_finetune.datasets.problem import counted
+
+            found = counted(report.warnings.total, "warning")
             raise DatasetError(
-                f"{self.path}: {report.warnings.total} warnings; expected at most max_warnings {most:.0f}. The first: "
+                f"{self.path}: {found}; expected at most max_warnings {most:.0f}. The first: "
                 f"{report.warnings.listed[0] if report.warnings.listed else ', '.join(report.warnings.by_kind)}"
             )
         return report.as_json()
 
     def _checked(self, path: str, *, is_validation: bool = False) -> DatasetChecker:
-        from airflow_provider_finetune.datasets.lines import Limits
         from airflow_provider_finetune.datasets.validation import DatasetChecker, for_validation
 
-        limits = Limits(listed=self.listed)
+        limits = _limits(self.max_line_bytes, listed=self.listed)
         checker = DatasetChecker(
             path,
             cast("Any", self.method),
             tokens=cast("Any", self.tokens),
             limits=for_validation(limits) if is_validation else limits,
+            rules=_rules(self.endpoint, self.allow, self.refuse),
         )
         with _opened(path, self.storage_conn_id) as file:
             while chunk := file.read(MB):
@@ -169,6 +194,11 @@ class UploadDatasetOperator(BaseOperator):
     :param validate: refuse a file that the server would refuse.
     :param method: what the file shall train (templated), for ``validate``.
     :param min_examples: for ``validate``: 10 for a training file; 1 will do for a validation file.
+    :param endpoint: for ``validate``: whose rules the file is checked by (templated), as for
+        :class:`ValidateDatasetOperator`; None goes by the host of the connection.
+    :param allow: for ``validate``: kinds of problems that are not reported (templated).
+    :param refuse: for ``validate``: kinds of problems that are errors (templated).
+    :param max_line_bytes: for ``validate``: longer lines are errors (templated).
     :param purpose: the API's purpose of the file.
     :param expires_after: seconds after which the endpoint deletes the file, 3600 to 2592000 (templated); None keeps it.
     :param poll_interval: seconds between two looks at a file that is being processed.
@@ -179,7 +209,17 @@ class UploadDatasetOperator(BaseOperator):
     :raises FineTuningError: see :mod:`airflow_provider_finetune.exceptions`; a retry finds what was uploaded.
     """
 
-    template_fields: Sequence[str] = ("path", "method", "expires_after", "storage_conn_id", "conn_id")
+    template_fields: Sequence[str] = (
+        "path",
+        "method",
+        "endpoint",
+        "allow",
+        "refuse",
+        "max_line_bytes",
+        "expires_after",
+        "storage_conn_id",
+        "conn_id",
+    )
     ui_color = "#dae8fc"
 
     def __init__(
@@ -189,6 +229,10 @@ class UploadDatasetOperator(BaseOperator):
         validate: bool = True,
         method: str = "supervised",
         min_examples: int = 10,
+        endpoint: str | None = None,
+        allow: Sequence[str] | str = (),
+        refuse: Sequence[str] | str = (),
+        max_line_bytes: int | str | None = None,
         purpose: str = "fine-tune",
         expires_after: int | str | None = None,
         poll_interval: float | timedelta = 2,
@@ -202,6 +246,11 @@ class UploadDatasetOperator(BaseOperator):
         self.validate = validate
         self.method = method
         self.min_examples = min_examples
+        self.endpoint = endpoint
+        self.allow = allow
+        self.refuse = refuse
+        self.max_line_bytes = max_line_bytes
+        _check_rules(endpoint, allow, refuse, max_line_bytes)
         self.purpose = purpose
         self.expires_after = expires_after
         self.poll_interval = seconds("poll_interval", poll_interval)
@@ -221,10 +270,11 @@ class UploadDatasetOperator(BaseOperator):
         from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
         from airflow_provider_finetune.hooks.upload import DatasetUpload
 
+        hook = FineTuningHook(conn_id=self.conn_id)
         with ExitStack() as stack:
             return DatasetUpload(
-                FineTuningHook(conn_id=self.conn_id),
-                self._read(path, stack, context),
+                hook,
+                self._read(path, stack, context, hook),
                 purpose=self.purpose,
                 seconds_kept=seconds_kept,
                 poll_interval=self.poll_interval,
@@ -232,12 +282,11 @@ class UploadDatasetOperator(BaseOperator):
                 log=cast("Any", self.log),
             ).settled()
 
-    def _read(self, path: str, stack: ExitStack, context: Context) -> Source:
+    def _read(self, path: str, stack: ExitStack, context: Context, hook: FineTuningHook) -> Source:
         """Read the source once, and check what it holds."""
-        from airflow_provider_finetune.datasets.lines import Limits
         from airflow_provider_finetune.datasets.stored import Content
         from airflow_provider_finetune.datasets.validation import DatasetChecker
-        from airflow_provider_finetune.hooks.upload import MOST_BYTES, Source, stamp_of
+        from airflow_provider_finetune.hooks.upload import MOST_BYTES, Source, dataset_rules_of, stamp_of
 
         file = opened = stack.enter_context(_opened(path, self.storage_conn_id))
         is_remote = "://" in path
@@ -247,8 +296,14 @@ class UploadDatasetOperator(BaseOperator):
         stamp = None if is_remote else stamp_of(file)
         checker = None
         if self.validate:
-            limits = Limits(min_examples=self.min_examples)
-            checker = DatasetChecker(path, cast("Any", self.method), tokens="estimate", limits=limits)
+            endpoint = self.endpoint if _is_given(self.endpoint) else dataset_rules_of(hook)
+            checker = DatasetChecker(
+                path,
+                cast("Any", self.method),
+                tokens="estimate",
+                limits=_limits(self.max_line_bytes, min_examples=self.min_examples),
+                rules=_rules(endpoint, self.allow, self.refuse),
+            )
         sha256, size = hashlib.sha256(), 0
         while chunk := opened.read(MB):
             size += len(chunk)
@@ -290,8 +345,52 @@ def _opened(path: str, storage_conn_id: str | None) -> Iterator[BinaryIO]:
         yield file
 
 
+def _is_given(value: object) -> bool:
+    return value is not None and str(value).strip() not in ("", "None")
+
+
+def _kinds(value: Any) -> list[str]:
+    """Return kinds of problems that came as a list, or as a text with commas or blanks between them."""
+    if isinstance(value, str):
+        return value.replace(",", " ").split() if _is_given(value) else []
+    return [str(kind) for kind in value or ()]
+
+
+def _rules(endpoint: Any, allow: Any, refuse: Any) -> Rules:
+    from airflow_provider_finetune.datasets.rules import Rules
+
+    with as_invalid_request():
+        return Rules.of(endpoint, _kinds(allow), _kinds(refuse))
+
+
+def _limits(max_line_bytes: Any, **more: int) -> Limits:
+    from airflow_provider_finetune.datasets.lines import Limits
+
+    most = number("max_line_bytes", max_line_bytes, least=1, whole=True)
+    return Limits(**more) if most is None else Limits(**more, max_line_bytes=int(most))
+
+
+def _check_rules(endpoint: Any, allow: Any, refuse: Any, max_line_bytes: Any) -> None:
+    """Check what is literal, while the DAG is parsed."""
+    if endpoint is not None and not is_templated(endpoint):
+        choice("endpoint", endpoint, _ENDPOINTS)
+    literal = [
+        kinds if isinstance(kinds, (str, list, tuple)) and not is_templated(kinds) else () for kinds in (allow, refuse)
+    ]
+    if any(literal):
+        # Only DAG files that turn rules pay for the import of them.
+        _rules("any", *literal)
+    if not is_templated(max_line_bytes):
+        number("max_line_bytes", max_line_bytes, least=1, whole=True)
+
+
 def _print(operator: BaseOperator, report: DatasetReport) -> None:
-    for line in report.text().splitlines():
+    from airflow_provider_finetune.datasets.rules import Severity
+
+    for severity, line in report.findings():
+        log = operator.log.error if severity is Severity.ERROR else operator.log.warning
+        log("%s", line)
+    for line in report.summary():
         operator.log.info("%s", line)
 
 
@@ -300,4 +399,8 @@ def _refuse_bad(report: DatasetReport) -> None:
         return
     first = report.errors.listed[0] if report.errors.listed else ", ".join(report.errors.by_kind)
     hint = f" Every example fits method {' or '.join(report.fits)}." if report.fits else ""
-    raise DatasetError(f"{first}. {report.errors.total:,} errors in all, listed in the log and the report.{hint}")
+    from airflow_provider_finetune.datasets.problem import counted
+
+    raise DatasetError(
+        f"{first}. {counted(report.errors.total, 'error')} in all, listed in the log and the report.{hint}"
+    )

@@ -9,10 +9,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from airflow_provider_finetune.datasets import DatasetChecker, DatasetReport, Limits
+from airflow_provider_finetune.datasets import DatasetChecker, DatasetReport, Limits, Rules
 
 #: Is in every text, and must be in no report.
 SECRET = "s3cr3t-training-text"
+
+#: Of all vendors the one that refuses most.
+OPENAI = Rules("openai")
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20).map(lambda text: f"{SECRET}{text}")
 
@@ -108,8 +111,8 @@ def good_rows(draw: st.DrawFn, method: str = "supervised", *, fewest: int = 4) -
 
 def checked(content: bytes, method: str = "supervised", *, chunk: int = 1 << 20, **more: Any) -> DatasetReport:
     """The report on a file that arrives in chunks, together with a validation file where one is needed."""
-    limits = more.pop("limits", Limits())
-    checker = DatasetChecker("train.jsonl", method, tokens="estimate", limits=limits)
+    limits, rules = more.pop("limits", Limits()), more.pop("rules", Rules())
+    checker = DatasetChecker("train.jsonl", method, tokens="estimate", limits=limits, rules=rules)
     for start in range(0, len(content), chunk):
         checker.feed(content[start : start + chunk])
     return checker.finish(is_complete=False, **more)

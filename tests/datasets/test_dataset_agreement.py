@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
-from generated_datasets import Style, checked, good_row, good_rows, styles
+from generated_datasets import OPENAI, Style, checked, good_row, good_rows, styles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_dataset_corruption import LINES, ROWS, corrupted_line, corrupted_row
@@ -51,7 +51,7 @@ def test_what_the_checker_passes_is_accepted_by_the_emulator(
 ) -> None:
     rows = data.draw(good_rows(method, fewest=10))
     content = style.file([style.line(row) for row in rows])
-    assert checked(content, method).ok
+    assert checked(content, method, rules=OPENAI).ok
     assert is_accepted(content, method, folder)
 
 
@@ -70,7 +70,7 @@ def test_a_corrupted_file_that_the_emulator_refuses_is_refused_by_the_checker(
     content = style.file(lines)
     for method in METHODS:
         if not is_accepted(content, method, folder):
-            assert not checked(content, method).ok
+            assert not checked(content, method, rules=OPENAI).ok
 
 
 @quick
@@ -86,14 +86,14 @@ def test_any_bytes_that_the_checker_passes_are_accepted_by_the_emulator(
         token = data.draw(st.sampled_from([b"", b'"', b"\\", b"}", b"x", b"\xff", b"0", b" ", b'"a":1,', b"null"]))
         lines[bad] = lines[bad][:at] + token + lines[bad][at + data.draw(st.integers(0, 2)) :]
     content = PLAIN.file(lines)
-    assert is_accepted(content, method, folder) or not checked(content, method).ok
+    assert is_accepted(content, method, folder) or not checked(content, method, rules=OPENAI).ok
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11])
 def test_both_want_ten_examples(count: int, folder: Path) -> None:
     rows = [good_row("supervised", random.Random(n), n, "text") for n in range(count)]
     content = PLAIN.file([PLAIN.line(row) for row in rows]) if rows else b""
-    assert checked(content).ok == is_accepted(content, "supervised", folder) == (count >= 10)
+    assert checked(content, rules=OPENAI).ok == is_accepted(content, "supervised", folder) == (count >= 10)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,6 @@ def test_a_job_comes_to_the_same_verdict(how: str, emulator: Emulator, until: Ca
         file = client.files.create(file=("train.jsonl", content), purpose="fine-tune")
         job = client.fine_tuning.jobs.create(model=MODEL, training_file=file.id)
     job_is_refused = until(job.id, "running", "succeeded", "failed")["status"] == "failed"
-    assert checked(content).ok == (how == "good")
+    assert checked(content, rules=OPENAI).ok == (how == "good")
     # Of keys that occur twice the emulator, like many servers, takes the last.
     assert job_is_refused == (how not in ("good", "duplicate_key"))

@@ -136,7 +136,7 @@ def test_errors_of_the_validation_file_count(tmp_path: Path) -> None:
 def test_the_methods_that_a_file_would_fit_are_named() -> None:
     completion = [{"prompt": f"{n}", "completion": f"{n}"} for n in range(12)]
     assert checked(lines(*completion)).fits == ("completion",)
-    asked = [{"messages": [{"role": "user", "content": f"{n}"}]} for n in range(12)]
+    asked = [{"messages": [{"role": "user", "content": f"{n}"}], "answer": n} for n in range(12)]
     assert checked(lines(*asked)).fits == ("reinforcement",)
     assert checked(lines(*good(12)), "dpo").fits == ("supervised",)
     assert checked(lines(*good(12))).fits == ()

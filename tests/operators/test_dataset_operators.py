@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,6 +181,10 @@ def test_the_method_that_a_file_would_fit_is_named(tmp_path: Path) -> None:
         ({"max_cost": 5}, "max_cost is given without"),
         ({"max_warnings": True}, "max_warnings is True"),
         ({"tokens": "guess"}, "tokens is 'guess'"),
+        ({"endpoint": "opanai"}, "endpoint is 'opanai'"),
+        ({"allow": ["last_tern"]}, "did you mean last_turn"),
+        ({"refuse": "duplicate, everything"}, "refuse has 'everything'"),
+        ({"max_line_bytes": 0}, "max_line_bytes is 0"),
     ],
 )
 def test_bad_literal_arguments_fail_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
@@ -196,6 +201,54 @@ def test_templated_arguments_are_checked_when_the_task_starts(train: str) -> Non
     operator.n_epochs = "many"
     with pytest.raises(InvalidRequest, match="n_epochs is 'many'"):
         operator.execute({})
+
+
+def test_the_rules_are_those_of_the_endpoint_and_of_the_user(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.jsonl", rows(20, weight=1))
+    assert validate(path=path)["warnings"]["by_kind"] == {"ignored_field": 1}
+    with pytest.raises(DatasetError, match='a field "weight"'):
+        validate(path=path, endpoint="openai")
+    report = validate(path=path, endpoint="openai", allow=["ignored_field"])
+    assert (report["endpoint"], report["warnings"]["total"]) == ("openai", 0)
+    with pytest.raises(DatasetError, match="1 error in all"):
+        validate(path=path, refuse="ignored_field")
+    with pytest.raises(DatasetError, match="20 errors in all"):
+        validate(path=path, max_line_bytes=50)
+
+
+def test_rules_may_come_from_templates(tmp_path: Path) -> None:
+    path = write(tmp_path / "train.jsonl", rows(20, weight=1))
+    templates = dict.fromkeys(("endpoint", "allow", "refuse", "max_line_bytes"), "{{ params.x }}")
+    operator = ValidateDatasetOperator(task_id="validate", path=path, **templates)
+    operator.endpoint, operator.allow, operator.refuse, operator.max_line_bytes = (
+        "openai",
+        "ignored_field",
+        None,
+        "99999",
+    )
+    assert operator.execute({})["ok"]
+    operator.allow, operator.refuse = [], "duplicate,conflict"
+    with pytest.raises(DatasetError, match='a field "weight"'):
+        operator.execute({})
+    operator.endpoint = "nobody"
+    with pytest.raises(InvalidRequest, match="expected one of openai, azure, nebius, any"):
+        operator.execute({})
+
+
+def test_findings_are_logged_at_their_level(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = write(tmp_path / "train.jsonl", [*rows(20), *rows(1), {"messages": []}])
+    with pytest.raises(DatasetError):
+        validate(path=path)
+    # Airflow 2 logs with Python's logging, Airflow 3 prints lines that begin with time and level.
+    printed = re.findall(r"\[(error|warning|info) *\S*\] (.*)", re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out))
+    logged = [(record.levelname.lower(), record.getMessage()) for record in caplog.records] or printed
+    levels = {level for level, message in logged if "messages is empty" in message}
+    assert levels == {"error"}
+    assert {level for level, message in logged if "the example of line 1 again" in message} == {"warning"}
+    assert {level for level, message in logged if "good examples" in message} == {"info"}
 
 
 # -- upload
@@ -253,6 +306,44 @@ def test_a_bad_dataset_is_not_uploaded(tmp_path: Path, emulator: Emulator) -> No
     assert emulator.requests("POST") == []
     assert upload(path=path, min_examples=1)[0]
     assert upload(path=path, validate=False)[0]
+
+
+@pytest.mark.parametrize(
+    ("host", "rules"),
+    [
+        (None, "openai"),
+        ("https://api.openai.com/v1", "openai"),
+        ("https://eu.api.openai.com/v1", "openai"),
+        ("https://my-resource.openai.azure.com/openai/v1", "azure"),
+        ("https://my-resource.services.ai.azure.com/openai/v1/", "azure"),
+        ("https://api.tokenfactory.nebius.com/v1/", "nebius"),
+        ("https://api.studio.nebius.ai/v1", "nebius"),
+        ("http://127.0.0.1:8000/v1", "any"),
+        ("https://api.openai.com.example.com/v1", "any"),
+        ("https://notnebius.com/v1", "any"),
+    ],
+)
+def test_the_host_of_the_connection_says_whose_rules_hold(
+    host: str | None, rules: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps({"conn_type": "openai", "password": "key", "host": host}))
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    assert module.dataset_rules_of(FineTuningHook(conn_id="other")) == rules
+
+
+def test_an_upload_is_checked_by_the_rules_of_its_endpoint(tmp_path: Path, emulator: Emulator) -> None:
+    path = write(tmp_path / "train.jsonl", rows(20, weight=1))
+    _, xcom = upload(path=path)
+    assert (xcom["report"]["endpoint"], xcom["report"]["warnings"]["by_kind"]) == ("any", {"ignored_field": 1})
+    with pytest.raises(DatasetError, match='a field "weight"'):
+        upload(path=path, endpoint="openai")
+    assert len(emulator.requests("POST", "/files")) == 1
+    _, xcom = upload(path=path, endpoint="openai", allow=["ignored_field"])
+    assert xcom["report"]["endpoint"] == "openai"
+    with pytest.raises(DatasetError):
+        upload(path=path, refuse=["ignored_field"])
+    with pytest.raises(DatasetError, match="at most 50 bytes"):
+        upload(path=path, max_line_bytes=50)
 
 
 def test_a_lost_answer_leaves_one_file(train: str, emulator: Emulator, client: openai.OpenAI) -> None:
