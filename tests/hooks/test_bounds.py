@@ -41,6 +41,7 @@ def ask(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ask:
     return ask
 
 
+TWO_SECONDS = {"openai_client_kwargs": {"timeout": 2}}
 HALF_A_SECOND = {"openai_client_kwargs": {"timeout": 0.5}}
 
 
@@ -134,8 +135,8 @@ def test_an_upload_takes_as_long_as_it_makes_progress(ask: Ask) -> None:
     content = b"x" * (24 << 20)
 
     with answering(lambda *_: of({"id": "file-1", "object": "file"})) as server:
-        server.seconds_a_megabyte = 0.06
-        connection = server.connection(**HALF_A_SECOND)
+        server.seconds_a_megabyte = 0.13  # longer than the time-out in all, each part of it far from that
+        connection = server.connection(**TWO_SECONDS)
         assert ask(connection, "create_file", ("train.jsonl", content)).id == "file-1"
 
 
