@@ -143,6 +143,10 @@ class JobWatch:
         return outcome(job, self._checkpoints())
 
     def _checkpoints(self) -> list[dict[str, Any]]:
+        endpoint = self.hook.endpoint
+        if "checkpoints" in endpoint.cannot:
+            self.log.info("Going on without checkpoints: %s does not list them", endpoint.title)
+            return []
         until = time.time() + CHECKPOINTS_SECONDS
         if self.end_time is not None:
             until = min(until, self.end_time)

@@ -363,7 +363,7 @@ class _Run:
                 f"The endpoint does not keep the metadata of {created.id}; a retry knows the job by its seed, "
                 f"{created.seed}."
             )
-        else:
+        elif self.marks.derived or "metadata" not in self.without:  # else it has been said already
             yield Note(f"The endpoint does not keep the metadata of {created.id}. {UNMARKED}", warning=True)
             if self.marks.derived:  # what it shows for a seed is not what it was asked for
                 self.marks = self.marks._replace(seed=None, derived=False)

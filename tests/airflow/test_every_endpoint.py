@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,6 +41,7 @@ MODEL = "gpt-4.1-mini-2025-04-14"
 SUPERVISED = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}}
 DPO = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.1}}}
 CREATE = ("POST", "/fine_tuning/jobs")
+NOW = timedelta(0)
 #: What else an endpoint's connection has in its extra.
 EXTRA: dict[str, dict[str, Any]] = {
     "tenstorrent": {"openai_client_kwargs": {"default_headers": {"X-TT-Organization": "ours"}}},
@@ -84,7 +86,13 @@ def dag_of_the_readme(dag: DAG, tmp_path: Path) -> DAG:
     with dag:
         upload = UploadDatasetOperator(task_id="upload", path=str(tmp_path / "train.jsonl"))
         create = CreateFineTuningJobOperator(
-            task_id="create", model=MODEL, training_file=upload.output, method=SUPERVISED, list_lag=0.3, retries=1
+            task_id="create",
+            model=MODEL,
+            training_file=upload.output,
+            method=SUPERVISED,
+            list_lag=0.3,
+            retries=1,
+            retry_delay=NOW,
         )
         FineTuningJobSensor(task_id="wait", job_id=create.output, poll_interval=0.2)
     return dag
@@ -314,6 +322,7 @@ def test_a_method_that_the_endpoint_ignores_is_warned_of_cancelled_or_accepted(
             on_ignored=on_ignored,
             list_lag=0.1,
             retries=1,
+            retry_delay=NOW,
         )
     result = run_dag(dag)
     (job,) = emulator.jobs()
