@@ -552,3 +552,59 @@ def test_a_task_that_is_being_stopped_creates_nothing_any_more(
     with pytest.raises(SubmissionUnsettled, match="being stopped"):
         operator.execute({"ti": TaskInstance("running")})
     assert emulator.requests(*CREATE) == []
+
+
+# -- the caller's own words
+
+
+def test_mapped_tasks_take_models_inside_mappings_and_survive_the_dags_serialization(
+    dag: DAG, run_dag: RunDag, emulator: Emulator, training_file: str
+) -> None:
+    from openai.types import fine_tuning as sdk
+
+    methods = [
+        {"type": "supervised", "supervised": sdk.SupervisedMethod(hyperparameters={"n_epochs": 2})},
+        {"type": "supervised", "supervised": {"hyperparameters": sdk.SupervisedHyperparameters(n_epochs=3)}},
+        SupervisedMethod(hyperparameters=SupervisedHyperparameters(n_epochs=1)),
+    ]
+    with dag:
+        CreateFineTuningJobOperator.partial(
+            task_id="create", model=MODEL, training_file=training_file, list_lag=0.2
+        ).expand(method=methods)
+    result = run_dag(dag)
+    assert set(result.states.values()) == {"success"}
+    asked = [job["method"]["supervised"]["hyperparameters"]["n_epochs"] for job in emulator.jobs()]
+    assert sorted(asked) == [1, 2, 3]
+
+
+def test_the_older_hyperparameters_reach_the_endpoint_rendered(
+    dag: DAG, run_dag: RunDag, emulator: Emulator, training_file: str
+) -> None:
+    create(dag, training_file, hyperparameters={"n_epochs": "{{ 1 + 1 }}"})
+    assert run_dag(dag).states == {"create": "success"}
+    (job,) = emulator.jobs()
+    assert job["hyperparameters"]["n_epochs"] == 2
+    assert job["asked"]["hyperparameters"] == {"n_epochs": 2}
+
+
+def test_a_slip_in_the_name_of_a_hyperparameter_is_warned_of_when_the_dag_is_parsed_and_when_the_task_runs(
+    dag: DAG, run_dag: RunDag, emulator: Emulator, training_file: str
+) -> None:
+    method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epoch": 2}}}
+    with pytest.warns(
+        UserWarning, match="create: method.supervised.hyperparameters.n_epoch is not known; did you mean"
+    ):
+        create(dag, training_file, method=method)
+    assert any("did you mean 'n_epochs'?" in line for line in run_dag(dag).log)
+
+
+def test_a_job_without_a_seed_gets_one_that_is_the_same_for_the_same_request_and_no_other(
+    dag: DAG, run_dag: RunDag, emulator: Emulator, training_file: str
+) -> None:
+    create(dag, training_file)
+    first = run_dag(dag)
+    assert first.states == {"create": "success"}
+    (job,) = emulator.jobs()
+    assert 0 < job["seed"] < 2**31
+    run_dag(dag)
+    assert emulator.jobs()[1]["seed"] != job["seed"], "another run is another submission"
