@@ -157,6 +157,7 @@ class JobWaiting:
             watch = self.watch(event["job_id"], event.get("end_time"), until=self.awaited(), unseen=unseen)
             watch.succeeded_at, watch.if_gone = event.get("succeeded_at"), event.get("if_gone")
             watch.limit = event.get("limit") or "timeout"
+            watch.progress = event.get("progress") or {}
             return self.wait(context, watch)
 
     def awaited(self) -> Collection[str]:
@@ -171,6 +172,7 @@ class JobWaiting:
         if decision.kind is Kind.TIMEOUT:
             raise self.timed_out(decision.reason)
         assert job is not None
+        context["ti"].xcom_push(key="progress", value=watch.progress)
         if decision.kind is not Kind.SUCCEEDED:
             raise (FineTuningJobFailed if decision.retry_helps else FineTuningJobFailedForGood)(decision.reason)
         result = watch.outcome(job)

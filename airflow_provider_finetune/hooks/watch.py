@@ -14,6 +14,7 @@ from airflow_provider_finetune.jobs.events import Unseen
 from airflow_provider_finetune.jobs.fault import FaultKind
 from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.outcome import outcome
+from airflow_provider_finetune.jobs.progress import progressed
 from airflow_provider_finetune.jobs.status import TERMINAL, Decision, Kind, OnPaused, consider
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class JobWatch:
         #: Until when, epoch seconds, the endpoint may not know the job yet: it has only just been created.
         self.known_by = 0.0
         self.told: set[str] = set()
+        #: What the XCom ``progress`` shows.
+        self.progress: dict[str, Any] = {}
         self.out_of_contact = False
 
     def look(self) -> tuple[Job | None, Decision]:
@@ -125,7 +128,9 @@ class JobWatch:
                 self.hook.list_events(self.job_id, unseen=unseen, seconds=EVENTS_SECONDS)
         except (RequestRefused, EndpointUnreachable) as error:
             self.log.debug("%s", error)
-        for event in unseen.in_order():
+        events = unseen.in_order()
+        self.progress = progressed(self.progress, job, events)
+        for event in events:
             self.log.log(event.level, "%s", event.message)
             self.unseen.saw(event)
 

@@ -24,9 +24,9 @@ class FineTuningJobTrigger(BaseTrigger):
     """Fires once, when the job has ended or there is something to do about it on a worker.
 
     The event is ``{"job_id", "event", "status", "message", "end_time", "last_event_id", "last_event_at",
-    "last_event_marks", "succeeded_at", "if_gone", "limit"}`` with ``event`` one of ``ended``, ``reached``, ``resume``,
-    ``failed``, ``timeout``, ``refused``. It says why the worker is woken; the worker looks at the job itself. The
-    arguments are stored in Airflow's database: their names are kept.
+    "last_event_marks", "succeeded_at", "if_gone", "limit", "progress"}`` with ``event`` one of ``ended``, ``reached``,
+    ``resume``, ``failed``, ``timeout``, ``refused``. It says why the worker is woken; the worker looks at the job
+    itself. The arguments are stored in Airflow's database: their names are kept.
 
     :param conn_id: the Airflow connection.
     :param job_id: the job.
@@ -72,6 +72,7 @@ class FineTuningJobTrigger(BaseTrigger):
         self.succeeded_at = succeeded_at
         self.if_gone = if_gone
         self.limit = limit
+        self.progress: dict[str, Any] = {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -112,9 +113,10 @@ class FineTuningJobTrigger(BaseTrigger):
                     except TimeoutError:
                         self.log.warning("The time to wait for %s is over: %s", self.job_id, self.limit)
                         return self._event("timeout", None, "the time to wait is over")
+                    self.progress = progress.note(update)
                     if event := self._consider(update, told):
                         return event
-                    progress.show(update)
+                    progress.show()
                     await asyncio.sleep(0)  # many updates at once must not keep the event loop from the others
 
     def _consider(self, update: Update, told: set[str]) -> TriggerEvent | None:
@@ -157,6 +159,7 @@ class FineTuningJobTrigger(BaseTrigger):
                 "succeeded_at": self.succeeded_at,
                 "if_gone": self.if_gone,
                 "limit": self.limit,
+                "progress": self.progress,
             }
         )
 

@@ -8,6 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from airflow_provider_finetune.jobs.progress import progressed
+
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 EVERY_SECONDS = 30.0
 #: All tasks together set theirs at most this often: each setting costs the triggerer a request and a transaction.
 PAUSE_SECONDS = 0.5
-LOSSES = ("train_loss", "valid_loss", "full_valid_loss")
 
 _writers: WeakKeyDictionary[asyncio.AbstractEventLoop, Writer] = WeakKeyDictionary()
 
@@ -35,16 +36,14 @@ class Progress:
         self.next_at = 0.0
         self.works = getattr(trigger, "task_instance", None) is not None
 
-    def show(self, update: Update) -> None:
-        """Take note of an update; what is new is set in the XCom as soon as its turn comes."""
-        if not self.works:
-            return
-        if update.job is not None:
-            self.state |= {"status": update.job.status, "estimated_finish": update.job.estimated_finish}
-        for event in update.events:
-            data = event.data or {}
-            self.state |= {name: data[name] for name in ("step", "total_steps", *LOSSES) if data.get(name) is not None}
-        if self.state != self.shown:
+    def note(self, update: Update) -> dict[str, Any]:
+        """Take note of an update; return the progress with it."""
+        self.state = progressed(self.state, update.job, update.events)
+        return self.state
+
+    def show(self) -> None:
+        """Set the XCom as soon as its turn comes, if there is something new."""
+        if self.works and self.state != self.shown:
             _writers.setdefault(asyncio.get_running_loop(), Writer()).add(self)
 
     def close(self) -> None:

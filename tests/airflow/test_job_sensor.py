@@ -315,9 +315,11 @@ def test_the_outcome_is_pushed_by_the_promised_keys_and_without_the_key(
     (job,) = emulator.jobs()
     pushed = {key: value for (_, key), value in result.xcoms().items() if not key.startswith("_link_")}
     outcome = pushed["return_value"]
-    assert pushed.keys() - {"progress"} == {
-        "return_value", "fine_tuned_model", "checkpoints", "best_checkpoint", "job_link",
+    assert pushed.keys() == {
+        "return_value", "fine_tuned_model", "checkpoints", "best_checkpoint", "job_link", "progress",
     }  # fmt: skip
+    assert pushed["progress"]["status"] == "succeeded"
+    assert pushed["progress"]["step"] == pushed["progress"]["total_steps"] == pushed["checkpoints"][-1]["step"]
     assert outcome.keys() == {
         "job_id", "status", "model", "fine_tuned_model", "checkpoints", "best_checkpoint", "trained_tokens",
         "hyperparameters", "result_files", "created_at", "finished_at",

@@ -64,7 +64,9 @@ def test_the_sensor_defers_and_resumes_and_the_tasks_behind_it_get_model_and_che
     assert len(checkpoints) == 3
     best = airflow.xcom(DAG_ID, run, "wait", "best_checkpoint")
     assert best["full_valid_loss"] == min(row["full_valid_loss"] for row in checkpoints)
-    assert airflow.xcom(DAG_ID, run, "wait", "progress")["status"] in ("validating_files", "queued", "running")
+    progress = airflow.xcom(DAG_ID, run, "wait", "progress")
+    assert progress["status"] == "succeeded"
+    assert progress["step"] == progress["total_steps"] == steps[-1]
 
     accuracies: dict[str, Any] = airflow.xcom(DAG_ID, run, "evaluate")["accuracies"]
     assert accuracies["fine-tuned model"] > 1.5 * accuracies["always the same answer"]

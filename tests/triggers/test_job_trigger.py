@@ -137,6 +137,7 @@ async def test_it_fires_once_with_the_documented_event(
     payload = await fired(trigger(job_id, end_time=end_time, last_event_id="e", last_event_at=2**40, **arguments))
     assert payload.keys() == {
         "job_id", "event", "status", "message", "end_time", "last_event_id", "last_event_at", "last_event_marks",
+        "progress",
         "succeeded_at", "if_gone", "limit",
     }  # fmt: skip
     assert (payload["job_id"], payload["event"], payload["status"]) == (job_id, event, shown["status"])
