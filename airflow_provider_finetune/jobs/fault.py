@@ -187,3 +187,21 @@ def _seconds(value: str | None) -> float | None:
     except ValueError:  # an HTTP date; rare enough to back off without it
         return None
     return seconds if seconds is not None and 0 <= seconds < math.inf else None
+
+
+def has_no_list(fault: Fault | None) -> bool:
+    """Return whether the answer to a look at the list means that the endpoint has none."""
+    return fault is not None and fault.status in (404, 405, 501)
+
+
+def is_occupied(fault: Fault, *, one_at_a_time: bool = False) -> bool:
+    """Return whether a job was refused because another one is running; nothing was created then.
+
+    :param one_at_a_time: whether the endpoint is known for it, whatever its words.
+    """
+    return fault.status == 409 and (one_at_a_time or re.search(_OCCUPIED, fault.message, re.IGNORECASE) is not None)
+
+
+_OCCUPIED = r"""(?x)
+    \b(job|run|training|fine-?tun\w+)\b .* \b(running|in\ progress|active|busy|at\ a\ time)\b
+    | \b(another|one)\b .* \b(job|run|training)\b"""

@@ -42,7 +42,7 @@ from airflow_provider_finetune.jobs.actions import (
 )
 from airflow_provider_finetune.jobs.attempt import Attempt, Occupied, SubmissionFault, Submitted
 from airflow_provider_finetune.jobs.duplicates import DEAD, newest_first, without_duplicates
-from airflow_provider_finetune.jobs.fault import Fault, FaultKind
+from airflow_provider_finetune.jobs.fault import Fault, FaultKind, has_no_list, is_occupied
 from airflow_provider_finetune.jobs.identity import Match, keeps_metadata, recognise
 from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.status import TERMINAL
@@ -411,21 +411,3 @@ class _Run:
             if number < MAX_TRIES:
                 yield Sleep(min(2.0**number if answer.retry_after is None else answer.retry_after, MAX_PATIENCE))
         raise _NotRead(doing, answer, unsettled=self.since is not None)
-
-
-def has_no_list(fault: Fault | None) -> bool:
-    """Return whether the answer to a look at the list means that the endpoint has none."""
-    return fault is not None and fault.status in (404, 405, 501)
-
-
-def is_occupied(fault: Fault, *, one_at_a_time: bool = False) -> bool:
-    """Return whether a job was refused because another one is running; nothing was created then.
-
-    :param one_at_a_time: whether the endpoint is known for it, whatever its words.
-    """
-    return fault.status == 409 and (one_at_a_time or re.search(_OCCUPIED, fault.message, re.IGNORECASE) is not None)
-
-
-_OCCUPIED = r"""(?x)
-    \b(job|run|training|fine-?tun\w+)\b .* \b(running|in\ progress|active|busy|at\ a\ time)\b
-    | \b(another|one)\b .* \b(job|run|training)\b"""

@@ -1,4 +1,4 @@
-"""Creating a fine-tuning job exactly once; pausing, resuming and cancelling one."""
+"""Creating a fine-tuning job exactly once; the operators that pause, resume and cancel one are here by name."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from pydantic import BaseModel
 from airflow_provider_finetune.arguments import as_invalid_request, choice, ids, optional, required, seconds
 from airflow_provider_finetune.exceptions import (
     EndpointOccupied,
-    EndpointUnreachable,
     FineTuningError,
     FineTuningJobTimeout,
     InvalidRequest,
     RequestIgnored,
     RequestRefused,
 )
-from airflow_provider_finetune.jobs.goal import Goal, Step, next_step, worth_waking
 from airflow_provider_finetune.jobs.identity import Marks, Submission, check_user_metadata
 from airflow_provider_finetune.jobs.model import WARN_DAYS, days_left
 from airflow_provider_finetune.jobs.payload import mapping
@@ -35,24 +33,33 @@ from airflow_provider_finetune.jobs.request import (
     with_grader,
     without_grader,
 )
-from airflow_provider_finetune.jobs.status import TERMINAL, Kind
+from airflow_provider_finetune.jobs.status import TERMINAL
 from airflow_provider_finetune.links import FineTuningJobLink
-from airflow_provider_finetune.waiting import JobWaiting, NotYet
+from airflow_provider_finetune.operators.goal import (
+    CancelFineTuningJobOperator,
+    PauseFineTuningJobOperator,
+    ResumeFineTuningJobOperator,
+)
+from airflow_provider_finetune.operators.task import age, began, is_killed_by_a_person
+from airflow_provider_finetune.waiting import JobWaiting
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_finetune.endpoints import Endpoint
     from airflow_provider_finetune.hooks.submission import JobSubmission
-    from airflow_provider_finetune.hooks.watch import JobWatch
     from airflow_provider_finetune.jobs.attempt import IfExists
     from airflow_provider_finetune.jobs.job import Job
-    from airflow_provider_finetune.jobs.status import Decision
 
-#: States of a task instance that only a person gives to a task that is running.
-_SET_BY_A_PERSON = frozenset({"failed", "success", "skipped", "restarting", "removed"})
+__all__ = [
+    "CancelFineTuningJobOperator",
+    "CreateFineTuningJobOperator",
+    "PauseFineTuningJobOperator",
+    "ResumeFineTuningJobOperator",
+]
+
 #: How long a killed task waits for its job to be cancelled; Airflow 3 grants it 5 seconds at most.
 SECONDS_TO_CANCEL = 10.0
 
@@ -216,7 +223,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
                 self._killing.join(self.list_lag + SECONDS_TO_CANCEL)
 
     def _submit(self, context: Context, end_time: float) -> Any:
-        started = time.monotonic() - _age(context["ti"])
+        started = time.monotonic() - age(context["ti"])
         request = self._request()
         for doubt in self._doubts():
             self.log.warning("%s", doubt)
@@ -308,7 +315,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
             list_lag=self.list_lag,
             if_exists=self.if_exists,
             epoch=time.time() - (time.monotonic() - started),
-            since=_began(context),
+            since=began(context),
             has_store=store is not None,
             metadata_is_kept=self.hook.endpoint.keeps_metadata,
             one_at_a_time=self.hook.endpoint.one_at_a_time,
@@ -408,7 +415,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
 
         assert self._submission is not None
         try:
-            by_a_person = _killed_by_a_person(self._ti, self._job_id)
+            by_a_person = is_killed_by_a_person(self._ti, self._job_id)
         except Exception:
             self.log.exception("Airflow does not tell who stops this task; a fine-tuning job goes on")
             return
@@ -418,156 +425,3 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
                 self._submission.abandon(hook)
         else:
             self.log.info("The worker is stopping, not the task; a fine-tuning job goes on")
-
-
-def _killed_by_a_person(ti: Any, job_id: str | None) -> bool:
-    """Return whether Airflow says that a person ended this running task, or deleted it.
-
-    :param job_id: the job that this try has settled on.
-    """
-    if hasattr(ti, "get_task_states"):  # Airflow 3
-        states = ti.get_task_states(
-            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
-        )
-        state = next(iter(states.get(ti.run_id, {}).values()), "removed")
-    else:
-        state = ti.current_state()
-    if str(getattr(state, "value", state)) not in _SET_BY_A_PERSON:
-        return False
-    # A worker that was given up and comes back finds the state in which its retry has ended. XComs are cleared when a
-    # try starts, so a job id that this one has not pushed is a later try's.
-    pushed = ti.xcom_pull(task_ids=ti.task_id, key="job_id", map_indexes=ti.map_index)
-    return pushed is None or pushed == job_id
-
-
-def _age(ti: Any) -> float:
-    """Return for how many seconds the task has been running, by this machine's clock.
-
-    A worker may stall before it comes to execute, and a later try be under way by then.
-    """
-    return 0.0 if ti.start_date is None else max(0.0, (datetime.now(tz=UTC) - ti.start_date).total_seconds())
-
-
-def _began(context: Context) -> float:
-    """Return from when on, in epoch seconds, this task may have created a job: not before its DAG run was made."""
-    run = context.get("dag_run")
-    times = (getattr(run, name, None) for name in ("run_after", "queued_at", "start_date"))
-    return min((time.timestamp() for time in times if time is not None), default=0.0)
-
-
-class _JobGoalOperator(JobWaiting, BaseOperator):
-    """Brings a job into a state, whoever gets it there; safe to repeat, and to lose an answer of."""
-
-    template_fields: Sequence[str] = ("job_id", "conn_id")
-    operator_extra_links = (FineTuningJobLink(),)
-    ui_color = "#fff2cc"
-    goal: ClassVar[Goal]
-
-    def __init__(
-        self,
-        *,
-        job_id: str,
-        conn_id: str = "openai_default",
-        deferrable: bool = True,
-        poll_interval: float | timedelta = 10,
-        timeout: float | timedelta = 60 * 60,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.job_id = job_id
-        self.conn_id = conn_id
-        self.deferrable = deferrable
-        self.poll_interval = seconds("poll_interval", poll_interval)
-        self.timeout = seconds("timeout", timeout)
-
-    def execute(self, context: Context) -> Any:
-        """Ask for the state and wait until the job is in it; return the job id."""
-        job_id = required("job_id", self.job_id)
-        with self.client_closed():
-            endpoint = self.hook.endpoint
-            if self.goal in endpoint.cannot:
-                raise InvalidRequest(
-                    f"{endpoint.title} cannot {self.goal} a job; nothing was sent to it. Fine-tuning job {job_id} is "
-                    "as it was."
-                )
-            self.push_link(context, job_id)
-            watch = self.watch(job_id, time.time() + self.timeout, until=self.awaited())
-            self.hold_to_execution_timeout(context, watch)
-            return self.wait(context, watch)
-
-    def awaited(self) -> Collection[str]:
-        """Return the statuses at which there is something to do."""
-        return worth_waking(self.goal)
-
-    def conclude(self, context: Context, watch: JobWatch, job: Job | None, decision: Decision) -> Any:
-        """Take the next step towards the goal; return the job id once it is reached."""
-        if job is None or decision.kind is Kind.TIMEOUT:
-            raise FineTuningJobTimeout(decision.reason)
-        if next_step(self.goal, job.status) is Step.ASK:
-            job = self._ask(watch, job)
-        step = next_step(self.goal, job.status)
-        if step is Step.NEVER:
-            raise RequestRefused(f"Cannot {self.goal} fine-tuning job {job.id}: it has already ended, as {job.status}.")
-        if step is Step.THERE:
-            return job.id
-        so_far = f"Asked to {self.goal} fine-tuning job {job.id}, which is still {job.status}."
-        if watch.end_time is not None and time.time() >= watch.end_time:
-            raise FineTuningJobTimeout(f"{so_far} The time to wait for it is over.")
-        raise NotYet(so_far)
-
-    def _ask(self, watch: JobWatch, job: Job) -> Job:
-        """Ask the endpoint, and return the job as it is then: its status tells what came of it, not the answer."""
-        from airflow_provider_finetune.hooks.fine_tuning import explained
-
-        refused: RequestRefused | None = None
-        try:
-            with explained(f"{self.goal} fine-tuning job {job.id}"):
-                getattr(self.hook, f"{self.goal}_job")(job.id)
-        except RequestRefused as error:
-            refused = error
-        except EndpointUnreachable as error:
-            self.log.warning("%s Looking what came of it.", error)
-        if self.goal == "cancel" and refused is None:
-            watch.if_gone = "cancelled"  # there it was, and some endpoints forget a job that they have cancelled
-        now, _ = watch.look()
-        now = now or job
-        if refused is not None and next_step(self.goal, now.status) is Step.ASK:
-            raise refused
-        return now
-
-
-class PauseFineTuningJobOperator(_JobGoalOperator):
-    """Pauses a job and waits until it is paused; it writes a checkpoint first.
-
-    A job that is paused already is fine; one that is still queued is paused as soon as it runs. Returns the job id.
-
-    :param job_id: the job (templated).
-    :param conn_id: the Airflow connection, of type ``openai`` (templated).
-    :param deferrable: wait in the triggerer, without holding a worker.
-    :param poll_interval: seconds between two looks at the job.
-    :param timeout: seconds to wait, an hour by default.
-    :raises RequestRefused: the job has ended, is not known, or the endpoint cannot pause jobs.
-    :raises FineTuningJobTimeout: the job did not get there in time.
-    """
-
-    goal = "pause"
-
-
-class ResumeFineTuningJobOperator(_JobGoalOperator):
-    """Resumes a paused job, which goes on from its checkpoint. A job that is not paused is fine. Returns the job id.
-
-    Arguments and errors are those of :class:`PauseFineTuningJobOperator`.
-    """
-
-    goal = "resume"
-
-
-class CancelFineTuningJobOperator(_JobGoalOperator):
-    """Cancels a job. One that is cancelled already is fine; one that has succeeded or failed is an error.
-
-    Returns the job id.
-
-    Arguments and errors are those of :class:`PauseFineTuningJobOperator`.
-    """
-
-    goal = "cancel"

@@ -1,0 +1,47 @@
+"""What Airflow knows of the task that runs: who ended it, for how long it has run, and since when there was one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+#: States of a task instance that only a person gives to a task that is running.
+_SET_BY_A_PERSON = frozenset({"failed", "success", "skipped", "restarting", "removed"})
+
+
+def is_killed_by_a_person(ti: Any, job_id: str | None) -> bool:
+    """Return whether Airflow says that a person ended this running task, or deleted it.
+
+    :param job_id: the job that this try has settled on.
+    """
+    if hasattr(ti, "get_task_states"):  # Airflow 3
+        states = ti.get_task_states(
+            dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=ti.map_index
+        )
+        state = next(iter(states.get(ti.run_id, {}).values()), "removed")
+    else:
+        state = ti.current_state()
+    if str(getattr(state, "value", state)) not in _SET_BY_A_PERSON:
+        return False
+    # A worker that was given up and comes back finds the state in which its retry has ended. XComs are cleared when a
+    # try starts, so a job id that this one has not pushed is a later try's.
+    pushed = ti.xcom_pull(task_ids=ti.task_id, key="job_id", map_indexes=ti.map_index)
+    return pushed is None or pushed == job_id
+
+
+def age(ti: Any) -> float:
+    """Return for how many seconds the task has been running, by this machine's clock.
+
+    A worker may stall before it comes to execute, and a later try be under way by then.
+    """
+    return 0.0 if ti.start_date is None else max(0.0, (datetime.now(tz=UTC) - ti.start_date).total_seconds())
+
+
+def began(context: Context) -> float:
+    """Return from when on, in epoch seconds, this task may have created a job: not before its DAG run was made."""
+    run = context.get("dag_run")
+    times = (getattr(run, name, None) for name in ("run_after", "queued_at", "start_date"))
+    return min((time.timestamp() for time in times if time is not None), default=0.0)
