@@ -27,6 +27,7 @@ class Answer:
     :ivar grader: hash of the grader that gave the grade; None before the answer is graded.
     :ivar grade: None while there is none, or when the grader could give none.
     :ivar ungraded: why the grader could give none.
+    :ivar judges: prompt and completion tokens of each model that was asked for the grade.
     :ivar run: the task that asked, for what it has spent.
     """
 
@@ -44,8 +45,7 @@ class Answer:
     grader: str | None = None
     grade: float | None = None
     ungraded: str | None = None
-    judge_prompt_tokens: int = 0
-    judge_completion_tokens: int = 0
+    judges: dict[str, list[int]] = field(default_factory=dict)
     run: str = ""
 
     @property

@@ -54,7 +54,7 @@ def _price(place: str, given: object) -> Price:
     raise ValueError(f'{place} must be {{"prompt": …, "completion": …}}: two numbers, for a million tokens each')
 
 
-def most_tokens(size: int, messages: int) -> int:
+def most_tokens(size: float, messages: int) -> int:
     """Return how many tokens a prompt has at most, by a cautious estimate.
 
     :param size: bytes of all texts.

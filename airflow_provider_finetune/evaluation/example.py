@@ -28,6 +28,11 @@ class Example:
     id: bytes
 
     @property
+    def prompt_bytes(self) -> int:
+        """Bytes of the question's text, and of the JSON around it."""
+        return len(json.dumps(self.question, ensure_ascii=False).encode())
+
+    @property
     def name(self) -> str:
         """The id, as it stands in the answers file."""
         return self.id.hex()

@@ -26,6 +26,9 @@ def _checked(template: str) -> str:
     return template
 
 
+#: What a judge's answer takes at most, unless its sampling_params say otherwise; reasoning needs room.
+TOKENS_OF_A_VERDICT = 4096
+_MOST_TOKENS = "max_completions_tokens"  # as the API spells it
 Template = Annotated[str, AfterValidator(_checked)]
 
 
@@ -49,7 +52,7 @@ class _Grader(BaseModel):
         """The grade of a request that was refused: the lowest there is."""
         return 0.0
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Hash of all that decides on a grade."""
         return digest(self.model_dump(exclude={"name"})).hex()
@@ -143,6 +146,12 @@ class _Judging(_Grader):
         for message in self.input:
             yield from _texts(message.get("content"))
 
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of the judge's answer at most."""
+        most = (self.sampling_params or {}).get(_MOST_TOKENS)
+        return most if isinstance(most, int) else TOKENS_OF_A_VERDICT
+
     @field_validator("input")
     @classmethod
     def _templates_are_known(cls, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -154,19 +163,19 @@ class _Judging(_Grader):
         return messages
 
     def body(self, item: Mapping[str, Any], sample: Sample) -> dict[str, Any]:
-        """Return the chat request to the judge."""
+        """Return the chat request to the judge, but for :attr:`most_tokens`, whose name depends on the endpoint."""
         messages = [
             {"role": message["role"], "content": _filled(message.get("content"), item, sample)}
             for message in self.input
         ]
         asked = {"role": "system", "content": self._instruction()}
-        sampling = {_SAMPLING.get(key, key): value for key, value in (self.sampling_params or {}).items()}
+        sampling = self.sampling_params or {}
         form = {"type": "json_schema", "json_schema": {"name": "grade", "strict": True, "schema": self._schema()}}
         return {
             "model": self.model,
             "messages": [asked, *messages],
             "response_format": form,
-            **{key: value for key, value in sampling.items() if value is not None},
+            **{key: value for key, value in sampling.items() if value is not None and key != _MOST_TOKENS},
         }
 
     def _instruction(self) -> str:
@@ -303,32 +312,26 @@ def read_grader(value: Mapping[str, Any]) -> Grader:
     return _GRADER.validate_python(value)
 
 
-def is_right_or_wrong(grader: Grader) -> bool:
-    """Return whether the grades can only be 0 and 1."""
-    return isinstance(grader, (StringCheck, LabelModel))
+def judge_parts(grader: Grader) -> list[ScoreModel | LabelModel]:
+    """Return the graders that ask a model."""
+    own = [grader] if isinstance(grader, (ScoreModel, LabelModel)) else []
+    return own + [found for part in grader.parts.values() for found in judge_parts(part)]
 
 
-def judges(grader: Grader) -> list[str]:
-    """Return the models that the grader asks."""
-    found = {grader.model: None} if isinstance(grader, _Judging) else {}
-    for part in grader.parts.values():
-        found |= dict.fromkeys(judges(part))
-    return list(found)
+def has_cosine(grader: Grader) -> bool:
+    """Return whether texts have to be embedded."""
+    is_cosine = isinstance(grader, TextSimilarity) and grader.evaluation_metric == COSINE
+    return is_cosine or any(map(has_cosine, grader.parts.values()))
 
 
 def needs_others(grader: Grader) -> bool:
     """Return whether a grade takes more than this process: a judge, an embedding, a process of its own."""
-    if isinstance(grader, TextSimilarity):
-        return grader.evaluation_metric == COSINE
-    return isinstance(grader, (Python, _Judging)) or any(map(needs_others, grader.parts.values()))
+    return has_cosine(grader) or has_python(grader) or bool(judge_parts(grader))
 
 
 def has_python(grader: Grader) -> bool:
     """Return whether a program is part of the grader."""
     return isinstance(grader, Python) or any(map(has_python, grader.parts.values()))
-
-
-_SAMPLING = {"max_completions_tokens": "max_completion_tokens"}
 
 
 def _object(name: str, kind: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ class AnswersFile:
         self.path = path
         self._remote: Any = place(path, storage_conn_id) if path and is_remote(path) else None
         self._parts: list[Any] = []
+        self._storing = threading.Lock()
         self._stored = 0  # bytes of the local file that object storage has
         if path is None or self._remote is not None:
             descriptor, self._local = tempfile.mkstemp(prefix="answers-")
@@ -74,26 +76,25 @@ class AnswersFile:
         assert answer is not None, "read() gave the offset"
         return answer
 
-    def append(self, answer: Answer) -> int:
-        """Write an answer; return where it stands in the file, as far as nobody else writes to it."""
+    def append(self, answer: Answer) -> None:
+        """Write an answer."""
         line = answer.line()
-        offset = os.fstat(self._file).st_size
         written = os.write(self._file, line)
         if written < len(line):  # a full disk: the rest says so
             os.write(self._file, line[written:])
-        return offset
 
     def store(self) -> None:
         """Bring what is new to object storage; nothing to do for a local file."""
         if self._remote is None:
             return
-        size = os.fstat(self._file).st_size
-        if size == self._stored:
-            return
-        part = self._remote.parent / f"{self._remote.name}{PART}{uuid.uuid4().hex}"
-        part.write_bytes(os.pread(self._file, size - self._stored, self._stored))
-        self._parts.append(part)
-        self._stored = size
+        with self._storing:
+            size = os.fstat(self._file).st_size
+            if size == self._stored:
+                return
+            part = self._remote.parent / f"{self._remote.name}{PART}{uuid.uuid4().hex}"
+            part.write_bytes(os.pread(self._file, size - self._stored, self._stored))
+            self._parts.append(part)
+            self._stored = size
 
     def close(self) -> None:
         """Put all answers into one object, and close the file."""

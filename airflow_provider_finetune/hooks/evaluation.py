@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from array import array
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_finetune.evaluation.answer import Answer
 from airflow_provider_finetune.evaluation.cost import most_tokens
 from airflow_provider_finetune.evaluation.example import digest
+from airflow_provider_finetune.evaluation.grader import has_cosine, judge_parts
 from airflow_provider_finetune.evaluation.tally import Tally
 from airflow_provider_finetune.exceptions import EvaluationError, InvalidRequest
 from airflow_provider_finetune.hooks.grading import CallableGrader, Grading, asks_a_judge, takes_time
@@ -19,7 +21,7 @@ from airflow_provider_finetune.hooks.traffic import EndpointTraffic, Refused, as
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from airflow_provider_finetune.evaluation.cost import Prices
+    from airflow_provider_finetune.evaluation.cost import Price, Prices
     from airflow_provider_finetune.evaluation.example import Example
     from airflow_provider_finetune.evaluation.grader import Grader
     from airflow_provider_finetune.evaluation.result import ModelToAsk
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 REFUSALS_FROM_THE_START = 5
 #: A grader that gives no grade so often before it has given one would never give one.
 UNGRADED_FROM_THE_START = 5
-_TAKES_MAX_COMPLETION_TOKENS = ("openai", "azure")
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,18 @@ class Evaluation:
         self._judge_conn_id = judge_conn_id if asks_a_judge(grader) else None
         self._grading_options = dict(grading or {})
         self._run, self._tell = run, tell
-        self._kept: list[dict[int, int]] = [{} for _ in models]
+        # Where an answer stands that has no grade of this grader yet; -1 where there is none.
+        self._kept = [array("q", [-1]) * len(examples) for _ in models]
         self._promised = 0.0  # what requests that are under way cost at most
         self._withheld: list[list[tuple[int, Answer]]] = [[] for _ in models]
         self._has_answered = [False] * len(models)
         self._graded = self._ungraded = 0
         self._why_stopped: BaseException | None = None
-        self._is_over_the_ceiling = False
+        self._done_before = 0
+        self._started = time.time()
+        embedding = self._grading_options.get("embedding_model")
+        is_embedded = not isinstance(grader, CallableGrader) and has_cosine(grader)
+        self._grader_id = digest([grader.sha256, embedding]).hex() if is_embedded else grader.sha256
         self._traffic: dict[str, EndpointTraffic] = {}
 
     def read_answers(self) -> int:
@@ -121,13 +127,37 @@ class Evaluation:
 
         :raises InvalidRequest: the file holds the answers to another dataset.
         """
+        found = 0
+        for number, offsets in enumerate(self._latest()):
+            for place, offset in enumerate(offsets):
+                if offset < 0:
+                    continue
+                found += 1
+                answer = self._answers.at(offset)
+                if self._run and answer.run == self._run:
+                    self.spent += self._cost_of(answer)
+                if answer.error is None and (answer.grader != self._grader_id or answer.grade is None):
+                    self._kept[number][place] = offset
+                else:
+                    self._count(number, place, answer)
+        return found
+
+    def answers_at(self, places: set[int]) -> dict[tuple[int, int], Answer]:
+        """Return the answers to some of the examples, by the number of the model and the place."""
+        return {
+            (number, place): self._answers.at(offsets[place])
+            for number, offsets in enumerate(self._latest() if places else ())
+            for place in places
+            if offsets[place] >= 0
+        }
+
+    def _latest(self) -> list[array[int]]:
+        """Return where the latest answer of each model to each example stands in the file; -1 where there is none."""
         numbers = {(model.model, model.conn_id): i for i, model in enumerate(self.models)}
         places, settings = self.examples.places, self._asking.settings
-        latest: list[dict[int, int]] = [{} for _ in self.models]
+        latest = [array("q", [-1]) * len(places) for _ in self.models]
         others, known = 0, False
         for offset, answer in self._answers.read():
-            if self._run and answer.run == self._run:
-                self.spent += self._cost_of(answer)
             place = places.get(_id(answer.example))
             if place is None:
                 others += 1
@@ -141,35 +171,45 @@ class Evaluation:
                 f"answers is {self._answers.path}, which holds {others:,} answers to another dataset and none to this "
                 "one. Name another file, or the dataset that belongs to it."
             )
-        for number, offsets in enumerate(latest):
-            for place, offset in offsets.items():
-                answer = self._answers.at(offset)
-                if answer.error is None and answer.grader != self.grader.sha256:
-                    self._kept[number][place] = offset
-                else:
-                    self._count(number, place, answer)
-        return sum(map(len, latest))
+        return latest
 
     def to_ask(self, number: int) -> int:
         """Return how many examples a model is still to be asked."""
-        return len(self.examples) - self.tallies[number].answered - len(self._kept[number])
+        return len(self.examples) - self.tallies[number].answered - sum(o >= 0 for o in self._kept[number])
 
     def most_cost(self) -> float | None:
         """Return what is still to be asked costs at most; None while a price or the tokens at most are missing.
 
-        Judges count with the same number of tokens as the models, and with what their instructions add.
+        A judge is taken to see the whole example and the longest answer once, and to answer once.
         """
-        if self._asking.max_tokens is None:
-            return None
         n = len(self.examples)
         prompt = most_tokens(self.examples.prompt_bytes, self.examples.prompt_messages) / n
-        total = 0.0
+        item, total = self.examples.item_bytes / n, 0.0
         for number, model in enumerate(self.models):
-            price = self._prices.of(model.model)
-            if price is None and self.to_ask(number):
+            asking = self._most(self._prices.of(model.model), prompt)
+            judging = self._most_for_judges(item)
+            if None in (asking, judging):
                 return None
-            if price is not None:
-                total += self.to_ask(number) * price.of(prompt, self._asking.max_tokens)
+            to_ask = self.to_ask(number)
+            to_grade = n - self.tallies[number].answered
+            total += to_ask * cast("float", asking) + to_grade * cast("float", judging)
+        return total
+
+    def _most(self, price: Price | None, prompt_tokens: float) -> float | None:
+        most = self._asking.max_tokens
+        return None if price is None or most is None else price.of(prompt_tokens, most)
+
+    def _most_for_judges(self, item_bytes: float) -> float | None:
+        if isinstance(self.grader, CallableGrader):
+            return 0.0
+        total = 0.0
+        for judge in judge_parts(self.grader):
+            price = self._prices.of(judge.model)
+            if price is None or self._asking.max_tokens is None:
+                return None
+            template = sum(map(len, judge.templates))
+            prompt = most_tokens(template + item_bytes, len(judge.input) + 1) + self._asking.max_tokens
+            total += price.of(prompt, judge.most_tokens)
         return total
 
     async def run(self) -> None:
@@ -192,6 +232,7 @@ class Evaluation:
             judge = self._traffic[self._judge_conn_id] if self._judge_conn_id else None
             self._grading = Grading(self.grader, judge, **self._grading_options)
             stack.push_async_callback(self._grading.close)
+            self._done_before = sum(tally.answered for tally in self.tallies)
             ticking = asyncio.create_task(self._tick())
             try:
                 await self._work_off()
@@ -220,8 +261,9 @@ class Evaluation:
             return
         for place, example in self.examples:
             for number in wanted:
-                if not self.tallies[number].knows(place):
-                    yield _Work(number, place, example, self._kept[number].get(place))
+                if not self.tallies[number].knows(place) and all(place != at for at, _ in self._withheld[number]):
+                    kept = self._kept[number][place]
+                    yield _Work(number, place, example, kept if kept >= 0 else None)
 
     async def _take_from(self, works: Iterator[_Work]) -> None:
         for work in works:
@@ -252,13 +294,12 @@ class Evaluation:
         grade = await self._grading.grade(work.example, answer.sample)
         answer = replace(
             answer,
-            grader=self.grader.sha256,
+            grader=self._grader_id,
             grade=grade.value,
             ungraded=grade.why_none,
-            judge_prompt_tokens=grade.prompt_tokens,
-            judge_completion_tokens=grade.completion_tokens,
-            run=self._run,
+            judges=grade.judges,
         )
+        self.spent += self._judges_cost(answer)
         self._answers.append(answer)
         self._count(work.model, work.place, answer)
         self._check_grader(grade.why_none)
@@ -270,16 +311,23 @@ class Evaluation:
         if self._asking.temperature is not None:
             body["temperature"] = self._asking.temperature
         if self._asking.max_tokens is not None:
-            is_new = traffic.endpoint.name in _TAKES_MAX_COMPLETION_TOKENS
-            body["max_completion_tokens" if is_new else "max_tokens"] = self._asking.max_tokens
+            body[traffic.most_tokens] = self._asking.max_tokens
         answer = Answer(work.example.name, model.model, model.conn_id, self._asking.settings, run=self._run)
+        price = self._prices.of(model.model)
+        most = self._most(price, most_tokens(work.example.prompt_bytes, len(work.example.question["messages"]))) or 0.0
+        self._check_ceiling(most)
         self.asked[work.model] += 1
+        self._promised += most
         try:
             given, latency = await traffic.chat(body, f"ask model {model.model}")
         except Refused as refused:
             return replace(answer, error=refused.fault.explain("ask"))
+        finally:
+            self._promised -= most
         message, reason = said_by(given)
         prompt_tokens, completion_tokens = used_by(given)
+        if price is not None:
+            self.spent += price.of(prompt_tokens, completion_tokens)
         calls = message.get("tool_calls")
         return replace(
             answer,
@@ -326,9 +374,26 @@ class Evaluation:
     def _count(self, number: int, place: int, answer: Answer) -> None:
         self.tallies[number].add(place, answer, self.grader.lowest)
 
+    def _check_ceiling(self, most: float) -> None:
+        """Check that the next request fits below the ceiling, with all that are under way."""
+        ceiling = self._asking.max_cost
+        if ceiling is not None and self.spent + self._promised + most > ceiling:
+            raise EvaluationError(
+                f"{self.spent:,.4f} was spent, and the next request may go beyond max_cost {ceiling:,.4f}. The answers "
+                "so far are kept; raise max_cost and clear the task to go on."
+            )
+
     def _cost_of(self, answer: Answer) -> float:
         price = self._prices.of(answer.model)
-        return 0.0 if price is None else price.of(answer.prompt_tokens, answer.completion_tokens)
+        own = 0.0 if price is None else price.of(answer.prompt_tokens, answer.completion_tokens)
+        return own + self._judges_cost(answer)
+
+    def _judges_cost(self, answer: Answer) -> float:
+        return sum(
+            price.of(*tokens)
+            for model, tokens in answer.judges.items()
+            if (price := self._prices.of(model)) is not None
+        )
 
     async def _tick(self) -> None:
         while True:
@@ -338,13 +403,18 @@ class Evaluation:
 
     def progress(self) -> dict[str, Any]:
         """Return how far it is, as small plain JSON."""
+        done = sum(tally.answered for tally in self.tallies)
+        total, now = len(self.models) * len(self.examples), time.time()
+        new = done - self._done_before
+        left = (now - self._started) / new * (total - done) if new else None
         return {
-            "answered": sum(tally.answered for tally in self.tallies),
-            "total": len(self.models) * len(self.examples),
+            "status": "succeeded" if done == total else "running",
+            "estimated_finish": None if left is None else int(now + left),
+            "step": done,
+            "total_steps": total,
             "asked": sum(self.asked),
             "errors": sum(tally.errors for tally in self.tallies),
             "spent": round(self.spent, 6),
-            "at": int(time.time()),
         }
 
 

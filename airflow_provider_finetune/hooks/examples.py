@@ -32,6 +32,7 @@ class Examples:
     :ivar duplicates: how many lines repeat another one; they are asked and counted once.
     :ivar prompt_bytes: of all questions together.
     :ivar prompt_messages: of all questions together.
+    :ivar item_bytes: of all lines together, as judges may see them.
     """
 
     source: str
@@ -40,6 +41,7 @@ class Examples:
     duplicates: int
     prompt_bytes: int
     prompt_messages: int
+    item_bytes: int
     _path: str
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -48,10 +50,12 @@ class Examples:
 
     def __iter__(self) -> Iterator[tuple[int, Example]]:
         """Yield each example and its place."""
+        given = bytearray(len(self))
         with open(self._path, "rb") as lines:
             for _, example in _examples(lines, self.source):
                 place = self.places.get(example.id)
-                if place is not None and place >= 0:
+                if place is not None and not given[place]:
+                    given[place] = 1
                     yield place, example
 
     def as_json(self) -> dict[str, Any]:
@@ -88,7 +92,7 @@ def read_examples(
     stack = ExitStack()
     try:
         local = _local(path, storage_conn_id, stack)
-        sizes: dict[bytes, tuple[int, int]] = {}
+        sizes: dict[bytes, tuple[int, int, int]] = {}
         prompts: dict[bytes, int] = {}
         duplicates, training = 0, list(training)
         with open(local, "rb") as lines:
@@ -97,8 +101,11 @@ def read_examples(
                 if example.id in sizes:
                     duplicates += 1
                     continue
-                messages = example.question["messages"]
-                sizes[example.id] = len(json.dumps(example.question, ensure_ascii=False).encode()), len(messages)
+                sizes[example.id] = (
+                    example.prompt_bytes,
+                    len(example.question["messages"]),
+                    len(json.dumps(example.item, ensure_ascii=False).encode()),
+                )
                 if training:
                     prompts[_prompt(example)] = number
         if not sizes:
@@ -119,6 +126,7 @@ def read_examples(
             duplicates,
             totals[0],
             totals[1],
+            totals[2],
             local,
             stack,
         )

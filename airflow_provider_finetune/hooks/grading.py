@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,11 @@ from airflow_provider_finetune.evaluation.grader import (
     Python,
     ScoreModel,
     TextSimilarity,
-    judges,
+    has_cosine,
+    judge_parts,
     needs_others,
 )
-from airflow_provider_finetune.evaluation.similarity import COSINE, cosine
+from airflow_provider_finetune.evaluation.similarity import cosine
 from airflow_provider_finetune.exceptions import InvalidRequest
 from airflow_provider_finetune.hooks.python_grader import PythonGrader
 from airflow_provider_finetune.hooks.traffic import Refused, as_text, said_by, used_by
@@ -39,12 +40,11 @@ EMBEDDING_MODEL = "text-embedding-3-large"
 
 @dataclass
 class Grade:
-    """A grade, or why there is none, and what the judge used for it."""
+    """A grade, or why there is none, and the prompt and completion tokens of each model that was asked."""
 
     value: float | None = None
     why_none: str | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    judges: dict[str, list[int]] = field(default_factory=dict)
 
 
 class CallableGrader:
@@ -164,13 +164,13 @@ class Grading:
 
     async def _judged(self, grader: ScoreModel | LabelModel, example: Example, sample: Sample, used: Grade) -> float:
         assert self._judge is not None
-        body, why = grader.body(example.item, sample), ""
+        body, why = {self._judge.most_tokens: grader.most_tokens, **grader.body(example.item, sample)}, ""
         for _ in range(TIMES_TO_ASK):
             try:
                 answer, _ = await self._judge.chat(body, f"ask the judge {grader.model}")
             except Refused as refused:
                 raise ValueError(f"the judge {grader.model} refused: HTTP {refused.fault.status}") from None
-            _count(used, answer)
+            _count(used, grader.model, answer)
             try:
                 return grader.grade_of(as_text(said_by(answer)[0].get("content")))
             except ValueError as error:
@@ -189,28 +189,22 @@ class Grading:
             raise ValueError(f"the embedding model refused: HTTP {refused.fault.status}") from None
         except (LookupError, TypeError):
             raise ValueError("the embedding model gave no two embeddings") from None
-        _count(used, given)
+        _count(used, self._embedding_model, given)
         return cosine(left, right)
 
 
-def _count(used: Grade, answer: Mapping[str, Any]) -> None:
-    prompt, completion = used_by(answer)
-    used.prompt_tokens += prompt
-    used.completion_tokens += completion
+def _count(used: Grade, model: str, answer: Mapping[str, Any]) -> None:
+    before = used.judges.get(model, [0, 0])
+    used.judges[model] = [a + b for a, b in zip(before, used_by(answer), strict=True)]
 
 
 def asks_a_judge(grader: Grader | CallableGrader) -> bool:
     """Return whether a connection is needed to give grades."""
     if isinstance(grader, CallableGrader):
         return False
-    return bool(judges(grader)) or _has_cosine(grader)
+    return bool(judge_parts(grader)) or has_cosine(grader)
 
 
 def takes_time(grader: Grader | CallableGrader) -> bool:
     """Return whether an answer is to be kept before its grade is there."""
     return isinstance(grader, CallableGrader) or needs_others(grader)
-
-
-def _has_cosine(grader: Grader) -> bool:
-    is_cosine = isinstance(grader, TextSimilarity) and grader.evaluation_metric == COSINE
-    return is_cosine or any(map(_has_cosine, grader.parts.values()))

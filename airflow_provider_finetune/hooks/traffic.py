@@ -57,6 +57,11 @@ class EndpointTraffic:
         self._last_answer = time.monotonic()
         self.sent = 0
 
+    @property
+    def most_tokens(self) -> str:
+        """The name of the argument for the tokens of an answer at most: the API's new one, or what others know."""
+        return "max_completion_tokens" if self.endpoint.name in ("openai", "azure") else "max_tokens"
+
     async def chat(self, body: Mapping[str, Any], doing: str) -> tuple[dict[str, Any], float]:
         """Return the answer to a chat request, and the seconds it took; see :meth:`post`."""
         return await self.post("/chat/completions", body, doing, check=said_by)

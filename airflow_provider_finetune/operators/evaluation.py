@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_finetune.evaluation.cost import Prices
+    from airflow_provider_finetune.evaluation.grader import Grader
     from airflow_provider_finetune.evaluation.result import ModelToAsk
+    from airflow_provider_finetune.hooks.answers import AnswersFile
     from airflow_provider_finetune.hooks.evaluation import Evaluation
     from airflow_provider_finetune.hooks.examples import Examples
+    from airflow_provider_finetune.hooks.grading import CallableGrader
 
 _GRADERS = ("string_check", "text_similarity", "score_model", "label_model", "python", "multi")
 
@@ -168,26 +171,28 @@ class EvaluateModelOperator(BaseOperator):
         if max_cost is not None and (prices is None or max_tokens is None):
             raise InvalidRequest("max_cost is given without prices and max_tokens: what answers cost is unknown")
         self._limited = max_cost is not None, max_examples is not None
-        self._evaluation: Evaluation | None = None
+        self._answers_file: AnswersFile | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask, grade, compare; return the result."""
+        from airflow_provider_finetune.evaluation.report import markdown
         from airflow_provider_finetune.evaluation.result import result
         from airflow_provider_finetune.hooks.answers import AnswersFile
         from airflow_provider_finetune.hooks.evaluation import Asking, Evaluation
+        from airflow_provider_finetune.hooks.evaluation_report import write_report
         from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 
         numbers = self._numbers(rendered=True)
         if self._limited != (numbers["max_cost"] is not None, numbers["max_examples"] is not None):
             raise InvalidRequest("max_cost or max_examples rendered to nothing, and would limit nothing")
         models, candidates, baseline = self._models()
-        prices = self._prices(models)
         grader = self._read_grader()
+        prices = self._prices(models, grader)
         conn_ids = {model.conn_id for model in models} | {self._judge()}
         hooks = {conn_id: FineTuningHook(conn_id=conn_id) for conn_id in conn_ids}
         examples = self._examples(grader, numbers)
         path = optional(self.answers)
-        answers = AnswersFile(path, self.storage_conn_id)
+        answers = self._answers_file = AnswersFile(path, self.storage_conn_id)
         try:
             evaluation = Evaluation(
                 models,
@@ -216,7 +221,8 @@ class EvaluateModelOperator(BaseOperator):
             self._plan(evaluation, evaluation.read_answers())
             asyncio.run(evaluation.run())
             self._tell(context, evaluation.progress())
-            return result(
+            report = _beside(path, optional(self.report))
+            found = result(
                 models,
                 evaluation.tallies,
                 baseline,
@@ -226,11 +232,29 @@ class EvaluateModelOperator(BaseOperator):
                 dataset=examples.as_json(),
                 grader={"type": getattr(grader, "type", "callable"), "name": grader.name, "sha256": grader.sha256},
                 answers=path,
-                report=None,
+                report=report,
             )
+            if report is not None:
+                write_report(
+                    report,
+                    evaluation,
+                    found,
+                    candidates=candidates,
+                    baseline=baseline,
+                    storage_conn_id=self.storage_conn_id,
+                )
+            text = markdown(found)
+            self.log.info("%s", text)
+            context["ti"].xcom_push(key="markdown", value=text)
+            return found
         finally:
             answers.close()
             examples.close()
+
+    def on_kill(self) -> None:
+        """Bring the answers so far to object storage; a local file has them already."""
+        if self._answers_file is not None:
+            self._answers_file.store()
 
     def _plan(self, evaluation: Evaluation, kept: int) -> None:
         """Say what will be done, and refuse what may cost too much."""
@@ -249,7 +273,7 @@ class EvaluateModelOperator(BaseOperator):
             )
 
     def _tell(self, context: Context, progress: dict[str, Any]) -> None:
-        self.log.info("%s of %s answers; %s refused", progress["answered"], progress["total"], progress["errors"])
+        self.log.info("%s of %s answers; %s refused", progress["step"], progress["total_steps"], progress["errors"])
         context["ti"].xcom_push(key="progress", value=progress)
 
     def _examples(self, grader: Any, numbers: Mapping[str, float | None]) -> Examples:
@@ -300,12 +324,16 @@ class EvaluateModelOperator(BaseOperator):
     def _judge(self) -> str:
         return optional(self.judge_conn_id) or required("conn_id", self.conn_id)
 
-    def _prices(self, models: Sequence[ModelToAsk]) -> Prices:
+    def _prices(self, models: Sequence[ModelToAsk], grader: Grader | CallableGrader) -> Prices:
         from airflow_provider_finetune.evaluation.cost import Prices
+        from airflow_provider_finetune.evaluation.grader import judge_parts
+        from airflow_provider_finetune.hooks.grading import CallableGrader
 
         with as_invalid_request():
             prices = Prices(self.prices)
-        missing = [model.model for model in models if prices.of(model.model) is None]
+        judges = [] if isinstance(grader, CallableGrader) else [judge.model for judge in judge_parts(grader)]
+        names = [*(model.model for model in models), *judges]
+        missing = [name for name in dict.fromkeys(names) if prices.of(name) is None]
         if self.max_cost is not None and missing:
             raise InvalidRequest(
                 f"max_cost is given, and prices has none for {', '.join(missing)}: what answers cost is unknown"
@@ -401,6 +429,14 @@ def _literal(value: Any) -> Any:
             except (ValueError, SyntaxError):
                 continue
     return plain(value)
+
+
+def _beside(answers: str | None, report: str | None) -> str | None:
+    """Return where the report goes: where it is wanted, or beside the answers."""
+    if report is not None or answers is None:
+        return report
+    folder, slash, name = answers.rpartition("/")
+    return f"{folder}{slash}{name.removesuffix('.jsonl')}.html"
 
 
 def _run_of(context: Context) -> str:
