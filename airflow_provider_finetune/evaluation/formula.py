@@ -57,7 +57,7 @@ class Formula:
         """
         try:
             found = float(_value(self._tree, grades))
-        except (ArithmeticError, TypeError) as error:
+        except (ArithmeticError, TypeError, ValueError) as error:
             raise ValueError(f"calculate_output has no value: {error}") from None
         if not math.isfinite(found):
             raise ValueError("calculate_output has no finite value")

@@ -157,14 +157,17 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def _figure(title: str, rows: Sequence[tuple[str, float | None, float | None, float | None]]) -> str:
     """Return a point with its interval for each row, on one scale; what colour text has, the figure has."""
-    known = [(name, mean, low, high) for name, mean, low, high in rows if None not in (mean, low, high)]
+    known = [
+        (name, mean, low, high)
+        for name, mean, low, high in rows
+        if mean is not None and low is not None and high is not None
+    ]
     if not known:
         return ""
-    least, most = min(min(row[1:]) for row in known), max(max(row[1:]) for row in known)  # type: ignore[type-var]
-    least, most = min(least, 0.0), max(most, 0.0)  # type: ignore[type-var]
+    least, most = min(0.0, *(row[2] for row in known)), max(0.0, *(row[3] for row in known))
     span = (most - least) or 1.0
 
-    def x(value: Any) -> str:
+    def x(value: float) -> str:
         return f"{320 + 420 * (value - least) / span:.1f}"
 
     height = 30 + 26 * len(known)
@@ -201,10 +204,10 @@ def _text(text: str) -> str:
 
 def _of(value: Any) -> str:
     if value is None:
-        return "–"
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _cell(value: object) -> str:
     """Return a name as code that ends neither a cell nor the code."""
-    return "–" if value is None else f"`{str(value).replace('`', '').replace('|', '/')}`"
+    return "-" if value is None else f"`{str(value).replace('`', '').replace('|', '/')}`"

@@ -15,11 +15,9 @@ if TYPE_CHECKING:
 
 SEED = 20260000
 RESAMPLES = 9999
-#: Numbers drawn in all, so that a hundred thousand examples take seconds too.
-_MOST_DRAWN = 100_000_000
-_AT_ONCE = 4_000_000
-#: Below this many examples the bootstrap interval is corrected for bias and skew (BCa), which takes their square.
-_CORRECTED_BELOW = 2000
+_AT_ONCE = 1_000_000
+#: From this many examples on, the sum of the grades is as good as normal, and resampling would only take minutes.
+MANY = 2000
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Paired:
 def score(grades: Sequence[float], confidence: float = 0.95) -> Score | None:
     """Return the mean grade; None when there is none.
 
-    Of grades that are all 0 or 1, the interval is Wilson's; else it is bootstrapped.
+    Of grades that are all 0 or 1, the interval is Wilson's; else it is bootstrapped (BCa), or normal from 2,000 on.
 
     :param grades: NaN stands for an example without a grade, which is left out.
     """
@@ -64,7 +62,7 @@ def score(grades: Sequence[float], confidence: float = 0.95) -> Score | None:
     mean = math.fsum(known) / len(known)
     if _are_right_or_wrong(known):
         return Score(mean, *_wilson(round(math.fsum(known)), len(known), confidence))
-    return Score(mean, *_bootstrap(known, mean, confidence))
+    return Score(mean, *_interval(known, mean, confidence))
 
 
 def compare(model: Sequence[float], baseline: Sequence[float], confidence: float = 0.95) -> Paired | None:
@@ -72,8 +70,8 @@ def compare(model: Sequence[float], baseline: Sequence[float], confidence: float
 
     For right and wrong, the p-value is of the exact binomial test over the examples on which the two differ (McNemar's
     exact test), and the interval is Newcombe's for paired proportions (Statistics in Medicine 17, 1998, method 10). For
-    other grades, the p-value is of the paired permutation test, which is exact up to 13 examples that differ and
-    drawn above, and the interval is bootstrapped over the pairs.
+    other grades, the p-value is of the paired permutation test, which is exact up to 13 examples that differ,
+    drawn above, and normal from 2,000 on; the interval is bootstrapped over the pairs (BCa), or normal from 2,000 on.
 
     :param model: a grade an example; NaN where there is none.
     :param baseline: the same examples in the same order.
@@ -88,7 +86,7 @@ def compare(model: Sequence[float], baseline: Sequence[float], confidence: float
         both = sum(ours == theirs == 1 for ours, theirs in pairs)
         low, high = newcombe(both, wins, losses, ties - both, confidence)
         return Paired(len(pairs), wins, losses, ties, mean, low, high, sign_test(wins, losses), "binomial")
-    low, high = _bootstrap(differences, mean, confidence)
+    low, high = _interval(differences, mean, confidence)
     return Paired(len(pairs), wins, losses, ties, mean, low, high, permutation_test(differences), "permutation")
 
 
@@ -105,15 +103,17 @@ def permutation_test(differences: Sequence[float]) -> float:
     from scipy import stats
 
     told = np.array([difference for difference in differences if difference != 0])  # others move no sum
-    if not len(told):
+    if len(told) < 2:
         return 1.0
+    if len(told) >= MANY:
+        return float(2 * stats.norm.sf(abs(told.sum()) / math.sqrt((told**2).sum())))
     # scipy tests every assignment when there are no more than n_resamples.
     tested = stats.permutation_test(
         (told,),
         lambda values, axis: values.sum(axis=axis),
         permutation_type="samples",
         vectorized=True,
-        n_resamples=_resamples(len(told)),
+        n_resamples=RESAMPLES,
         batch=max(1, _AT_ONCE // len(told)),
         rng=np.random.default_rng(SEED),
     )
@@ -153,26 +153,25 @@ def _wilson(right: int, n: int, confidence: float) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _bootstrap(values: Sequence[float], mean: float, confidence: float) -> tuple[float, float]:
+def _interval(values: Sequence[float], mean: float, confidence: float) -> tuple[float, float]:
     import numpy as np
     from scipy import stats
 
     if min(values) == max(values):
         return mean, mean  # nothing to resample
+    if len(values) >= MANY:
+        half = float(stats.norm.isf((1 - confidence) / 2) * np.std(values, ddof=1) / math.sqrt(len(values)))
+        return mean - half, mean + half
     interval: Any = stats.bootstrap(
         (np.array(values),),
         np.mean,
         confidence_level=confidence,
-        n_resamples=_resamples(len(values)),
+        n_resamples=RESAMPLES,
         batch=max(1, _AT_ONCE // len(values)),
-        method="BCa" if len(values) < _CORRECTED_BELOW else "percentile",
+        method="BCa",
         rng=np.random.default_rng(SEED),
     ).confidence_interval
     return float(interval.low), float(interval.high)
-
-
-def _resamples(n: int) -> int:
-    return max(999, min(RESAMPLES, _MOST_DRAWN // n))
 
 
 def _are_right_or_wrong(grades: Sequence[float]) -> bool:

@@ -244,7 +244,7 @@ class EvaluateModelOperator(BaseOperator):
                     storage_conn_id=self.storage_conn_id,
                 )
             text = markdown(found)
-            self.log.info("%s", text)
+            self.log.info("The result:\n%s", text)
             context["ti"].xcom_push(key="markdown", value=text)
             return found
         finally:
