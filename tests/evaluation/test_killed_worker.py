@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.evaluation.conftest import chat, write
 
 if TYPE_CHECKING:
-    from collections import Counter
+    from pathlib import Path
 
     from tests.evaluation.conftest import Endpoint
 
@@ -24,12 +24,10 @@ from tests.evaluation.conftest import evaluate
 result, _ = evaluate(dataset=sys.argv[1], answers=sys.argv[2], concurrency=4)
 print("RESULT", json.dumps(result["models"][0]["score"]))
 """
-EXAMPLES, CONCURRENCY, KILLS = 120, 4, 3
+EXAMPLES, CONCURRENCY, KILLS = 120, 4, 2
 
 
 def asked(endpoint: Endpoint) -> Counter[str]:
-    from collections import Counter
-
     return Counter(body["messages"][-1]["content"] for body in list(endpoint.bodies))
 
 
