@@ -28,7 +28,7 @@ from airflow_provider_finetune.sensors.job import FineTuningJobSensor
 """
 USE = """
 FineTuningJobSensor(task_id="wait", job_id="ftjob-1")
-GRADER = {"type": "string_check", "name": "same", "input": "{{sample.output_text}}", "reference": "x", "operation": "eq"}
+GRADER = {"type": "string_check", "input": "{{sample.output_text}}", "reference": "x", "operation": "eq"}
 EvaluateModelOperator(task_id="evaluate", models="m", dataset="d", grader=GRADER, max_examples=3)
 CreateFineTuningJobOperator(
     task_id="create", model="m", training_file="f",
