@@ -92,21 +92,21 @@ def ours(path: str, port: int, concurrency: int) -> dict[str, float]:
         def xcom_push(self, key: str, value: Any) -> None:
             pass
 
-    def work(most: int | None = None) -> None:
+    def work(dataset: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             result = EvaluateModelOperator(
                 task_id="evaluate",
                 models="m",
-                dataset=path,
+                dataset=dataset,
                 grader=GRADER,
                 answers=f"{folder}/answers.jsonl",
                 concurrency=concurrency,
-                max_examples=most,
             ).execute({"ti": TaskInstance()})  # type: ignore[typeddict-item]
             assert result["models"][0]["score"] == 1
 
-    work(1)  # loads all that is loaded when it is first used
-    return measured(work)
+    with tempfile.TemporaryDirectory() as folder:
+        work(write(Path(folder) / "one.jsonl", 1))  # loads all that is loaded when it is first used
+    return measured(lambda: work(path))
 
 
 def bare(path: str, port: int, concurrency: int) -> dict[str, float]:
