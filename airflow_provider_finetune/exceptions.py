@@ -13,7 +13,8 @@
      ├── InvalidRequest                 no retry: an argument is bad; nothing was sent
      ├── RequestRefused                 no retry: the server said no, and will again
      ├── RequestIgnored                 no retry: the endpoint would do otherwise than asked; the job was cancelled
-     └── DatasetError                   no retry: the data is bad or costs too much
+     ├── DatasetError                   no retry: the data is bad or costs too much
+     └── EvaluationError                no retry: an evaluation can come to no result, or costs too much
 
 A sensor that runs out of time raises Airflow's own ``AirflowSensorTimeout``.
 """
@@ -76,3 +77,7 @@ class RequestIgnored(FineTuningError, AirflowFailException):
 
 class DatasetError(FineTuningError, AirflowFailException):
     """The dataset is bad, or training on it costs more than allowed."""
+
+
+class EvaluationError(FineTuningError, AirflowFailException):
+    """An evaluation can come to no result, or costs more than allowed. The answers so far are kept."""

@@ -1,18 +1,24 @@
 """Graders of the reinforcement method: their shapes, and the reward they give to an answer.
 
-`string_check` is exact and `text_similarity` is the F1 of shared words whatever its metric. A `python`,
-`score_model` or `lambda` grader is not run: it is approximated by the similarity to the row's first reference field,
-and a `multi` grader by the mean of its parts.
+`string_check`, `text_similarity` and `multi` are graded by the code of evaluations. A `python`, `score_model` or
+`lambda` grader is not run: it is approximated by the F1 of the words shared with the row's first reference field. So is
+a metric whose library, data or model is not here, and a field that a row lacks is empty.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_TEMPLATE = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
+from airflow_provider_finetune.evaluation.formula import Formula
+from airflow_provider_finetune.evaluation.similarity import COSINE, MetricUnavailable, metric
+from airflow_provider_finetune.evaluation.template import Missing, Sample
+from airflow_provider_finetune.evaluation.template import render as filled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def _words(text: str) -> set[str]:
@@ -28,18 +34,11 @@ def similarity(left: str, right: str) -> float:
 
 
 def render(template: str, item: dict[str, Any], output: str) -> str:
-    """The template with `{{item.field}}` taken from the row and anything of `{{sample...}}` from the answer."""
-
-    def value(match: re.Match[str]) -> str:
-        root, *path = match[1].split(".")
-        if root == "sample":
-            return output
-        found: Any = item
-        for name in path:
-            found = found.get(name, "") if isinstance(found, dict) else ""
-        return str(found)
-
-    return _TEMPLATE.sub(value, template)
+    """The template with its variables filled in; empty where the row lacks a field."""
+    try:
+        return filled(template, item, Sample(output))
+    except (Missing, ValueError):
+        return ""
 
 
 def first_reference(item: dict[str, Any]) -> str:
@@ -83,7 +82,15 @@ class TextSimilarity(BaseModel):
         return render(self.reference, item, "")
 
     def reward(self, item: dict[str, Any], output: str) -> float:
-        return similarity(render(self.input, item, output), self.reference_of(item))
+        return self.measure(render(self.input, item, output), self.reference_of(item))
+
+    @property
+    def measure(self) -> Callable[[str, str], float]:
+        """The metric, or what stands in for it."""
+        try:
+            return similarity if self.evaluation_metric == COSINE else metric(self.evaluation_metric)
+        except MetricUnavailable:
+            return similarity
 
 
 class _Approximated(BaseModel):
@@ -125,14 +132,22 @@ class Multi(BaseModel):
 
     @property
     def parts(self) -> list[Grader]:
-        """The graders whose mean is the reward."""
+        """The graders whose rewards the formula joins."""
         return list(self.graders.values()) if isinstance(self.graders, dict) else [self.graders]
+
+    @property
+    def _by_name(self) -> dict[str, Grader]:
+        return self.graders if isinstance(self.graders, dict) else {getattr(self.graders, "name", ""): self.graders}
 
     def reference_of(self, item: dict[str, Any]) -> str:
         return self.parts[0].reference_of(item)
 
     def reward(self, item: dict[str, Any], output: str) -> float:
-        return sum(part.reward(item, output) for part in self.parts) / len(self.parts)
+        rewards = {name: part.reward(item, output) for name, part in self._by_name.items()}
+        try:
+            return Formula(self.calculate_output, rewards).value(rewards)
+        except ValueError:  # such as a division by zero
+            return 0.0
 
 
 Grader = Annotated[StringCheck | TextSimilarity | Python | ScoreModel | Lambda | Multi, Field(discriminator="type")]
@@ -142,5 +157,7 @@ Multi.model_rebuild()
 def approximated(grader: Grader) -> list[str]:
     """The types of the graders in here whose verdict is only approximated."""
     if isinstance(grader, Multi):
-        return ["multi", *(name for part in grader.parts for name in approximated(part))]
+        return [name for part in grader.parts for name in approximated(part)]
+    if isinstance(grader, TextSimilarity) and grader.measure is similarity:
+        return [f"{grader.type} ({grader.evaluation_metric})"]
     return [grader.type] if isinstance(grader, _Approximated) else []

@@ -167,7 +167,7 @@ def test_dpo_learns_to_prefer(client, create, until, ask):
             "name": "near",
             "input": "{{sample.output_text}}",
             "reference": "{{item.sound}}",
-            "evaluation_metric": "fuzzy_match",
+            "evaluation_metric": "rouge_1",
         },
     ],
     ids=lambda grader: grader["type"],

@@ -23,10 +23,13 @@ from airflow_provider_finetune.operators.dataset import UploadDatasetOperator, V
 from airflow_provider_finetune.operators.job import (
     CancelFineTuningJobOperator, CreateFineTuningJobOperator, PauseFineTuningJobOperator, ResumeFineTuningJobOperator,
 )
+from airflow_provider_finetune.operators.model import EvaluateModelOperator
 from airflow_provider_finetune.sensors.job import FineTuningJobSensor
 """
 USE = """
 FineTuningJobSensor(task_id="wait", job_id="ftjob-1")
+GRADER = {"type": "string_check", "input": "{{sample.output_text}}", "reference": "x", "operation": "eq"}
+EvaluateModelOperator(task_id="evaluate", models="m", dataset="d", grader=GRADER, max_examples=3)
 CreateFineTuningJobOperator(
     task_id="create", model="m", training_file="f",
     method=SupervisedMethod(hyperparameters=SupervisedHyperparameters(n_epochs=3)),
@@ -49,7 +52,7 @@ def loaded() -> set[str]:
     return modules_after(AIRFLOW, PROVIDER, USE) - modules_after(AIRFLOW)
 
 
-@pytest.mark.parametrize("heavy", ["openai", "numpy", "sklearn", "httpx2", "starlette"])
+@pytest.mark.parametrize("heavy", ["openai", "numpy", "scipy", "nltk", "sklearn", "httpx2", "starlette"])
 def test_a_dag_file_does_not_load(heavy: str, loaded: set[str]) -> None:
     assert heavy not in loaded
 
@@ -58,6 +61,7 @@ def test_a_dag_file_loads_neither_the_hook_nor_the_emulator(loaded: set[str]) ->
     own = {name for name in loaded if name.startswith("airflow_provider_finetune.")}
     assert "airflow_provider_finetune.operators.job" in own
     assert not {name for name in own if ".emulator" in name or ".hooks." in name or ".datasets" in name}
+    assert not {name for name in own if name.startswith("airflow_provider_finetune.evaluation")}
 
 
 def test_an_example_dag_loads_no_client_either() -> None:
