@@ -29,7 +29,7 @@ const WORDS = {
     again: "Airflow does not answer just now. Trying again.", retry: "Try again",
     statuses: { validating_files: "checking files", queued: "queued", pending: "pending", running: "running",
       pausing: "pausing", paused: "paused", resuming: "resuming", succeeded: "succeeded", failed: "failed",
-      cancelled: "cancelled", unknown: "unknown" },
+      cancelling: "cancelling", cancelled: "cancelled", unknown: "unknown" },
   },
   ko: {
     training: "학습", live: "실시간", final: "최종", task: "태스크 {state}", attempt: "{n}번째 시도",
@@ -59,7 +59,7 @@ const WORDS = {
     again: "Airflow가 응답하지 않아 다시 시도하고 있습니다.", retry: "다시 시도",
     statuses: { validating_files: "파일 확인 중", queued: "대기 중", pending: "대기 중", running: "진행 중",
       pausing: "일시 중지 중", paused: "일시 중지됨", resuming: "재개 중", succeeded: "성공", failed: "실패",
-      cancelled: "취소됨", unknown: "알 수 없음" },
+      cancelling: "취소 중", cancelled: "취소됨", unknown: "알 수 없음" },
   },
 };
 
