@@ -13,7 +13,9 @@ addEventListener("storage", follow);
 system.addEventListener("change", follow);
 
 const given = new URLSearchParams(location.search);
-document.title = `${given.get("task") ?? "Training"} - ${given.get("dag") ?? "Airflow"}`;
+const title = `${given.get("task") ?? "Training"} - ${given.get("dag") ?? "Airflow"}`;
+document.title = title;
+document.getElementById("title").textContent = title;
 mount(document.getElementById("place"), {
   dagId: given.get("dag") ?? "",
   runId: given.get("run") ?? "",

@@ -207,7 +207,8 @@ function log(events, words) {
     h("time", { title: words.full(at), datetime: at > 0 ? new Date(at * 1000).toISOString() : null }, words.moment(at)),
     h("span", {}, (level === "warn" || level === "error") && h("b", {}, words(level), " "), String(message ?? "")));
   return [h("h2", {}, words("events")), events.length
-    ? h("ol", { class: "ft-events", role: "log", tabindex: 0, "aria-label": words("events"), "aria-live": "off" }, [...events].reverse().filter(Boolean).map(one))
+    ? h("div", { class: "ft-events", role: "region", tabindex: 0, "aria-label": words("events") },
+      h("ol", {}, [...events].reverse().filter(Boolean).map(one)))
     : h("p", { class: "ft-note" }, words("no_events"))];
 }
 
