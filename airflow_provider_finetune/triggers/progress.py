@@ -31,7 +31,7 @@ class Progress:
         self.trigger = trigger
         self.known = JobProgress()
         self.is_recalled = False
-        self.works = getattr(trigger, "task_instance", None) is not None
+        self.works = True
 
     def note(self, update: Update) -> None:
         """Take note of an update."""
@@ -41,7 +41,9 @@ class Progress:
 
     def show(self) -> None:
         """Set the XComs as soon as their turn comes, if there is something new."""
-        if self.works and self.known.changed:
+        # Airflow gives a trigger its task only after it has made it.
+        is_a_tasks = getattr(self.trigger, "task_instance", None) is not None
+        if self.works and is_a_tasks and self.known.changed:
             _writers.setdefault(asyncio.get_running_loop(), Writer()).add(self)
 
     def close(self) -> None:
