@@ -25,7 +25,7 @@ DAG_ID = "training_page"
 
 
 def test_a_deferred_task_shows_its_job_live_and_whole_at_the_end(opened: Callable[..., Page]) -> None:
-    with running(job_seconds=75) as emulator:
+    with running(job_seconds=60) as emulator:
         with openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key) as client:
             file = client.files.create(file=("train.jsonl", examples(60)), purpose="fine-tune").id
         env = {"AIRFLOW_CONN_OPENAI_DEFAULT": emulator.connection, "PYTHONPATH": str(Path(__file__).parents[2])}
