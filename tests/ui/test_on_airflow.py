@@ -44,9 +44,7 @@ def test_a_deferred_task_shows_its_job_live_and_whole_at_the_end(opened: Callabl
             metrics = airflow.xcom(DAG_ID, run, "train", "metrics")
             progress = airflow.xcom(DAG_ID, run, "train", "progress")
             assert metrics["step"] == list(range(1, progress["total_steps"] + 1))
-            links = airflow.api("GET", f"/api/v2/dags/{DAG_ID}/dagRuns/{quote(run)}/taskInstances/train/links")[
-                "extra_links"
-            ]
+            links = airflow.api("GET", f"/dags/{DAG_ID}/dagRuns/{quote(run)}/taskInstances/train/links")["extra_links"]
             page = opened(f"{airflow.url}/{links['Training']}", storage={"theme": "dark"})
             page.locator("svg.ft-chart").first.wait_for()
             assert "dark" in (page.locator("html").get_attribute("class") or "")
