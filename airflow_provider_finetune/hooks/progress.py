@@ -29,10 +29,14 @@ class WatchedProgress:
     def __init__(self, hook: FineTuningHook, job_id: str, since: Unseen) -> None:
         self.hook = hook
         self.job_id = job_id
-        self.since = (since.last_id, since.last_created_at)
-        self.is_whole = since.last_id is None
         self.known = JobProgress()
         self.job: Job | None = None
+        self.begin(since)
+
+    def begin(self, since: Unseen) -> None:
+        """Note behind which event the watch begins."""
+        self.since = (since.last_id, since.last_created_at)
+        self.is_whole = since.last_id is None
 
     def saw(self, job: Job) -> None:
         """Take what the job says of itself."""

@@ -154,6 +154,7 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
         else:
             # Before Airflow 3.3 nothing survives between two pokes; show what happened since the last one.
             watch.unseen.last_id, watch.unseen.last_created_at = "", int(time.time() - self.poke_interval)
+        watch.progress.begin(watch.unseen)
 
     def _keep(self, context: Context, watch: JobWatch) -> None:
         store: Any = context.get("task_state_store") if self.reschedule else None
