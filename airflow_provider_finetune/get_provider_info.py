@@ -24,7 +24,10 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [_entry("operators.job", "operators.dataset")],
         "sensors": [_entry("sensors.job")],
         "triggers": [_entry("triggers.job", "triggers.endpoint")],
-        "extra-links": ["airflow_provider_finetune.links.FineTuningJobLink"],
+        "extra-links": [
+            "airflow_provider_finetune.links.FineTuningJobLink",
+            "airflow_provider_finetune.links.TrainingLink",
+        ],
         "config": {
             "finetune": {
                 "description": "Settings of airflow-provider-finetune.",

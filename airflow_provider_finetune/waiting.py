@@ -17,6 +17,8 @@ from airflow_provider_finetune.exceptions import (
     RequestRefused,
 )
 from airflow_provider_finetune.jobs.status import Decision, Kind, OnPaused
+from airflow_provider_finetune.links import LINK_KEY, push_training_link
+from airflow_provider_finetune.progress import show
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     from airflow_provider_finetune.hooks.watch import JobWatch
     from airflow_provider_finetune.jobs.events import Unseen
     from airflow_provider_finetune.jobs.job import Job
-
-#: XCom key of the link to the vendor's page of a job.
-LINK_KEY = "job_link"
 
 
 class NotYet(Exception):
@@ -112,8 +111,12 @@ class JobWaiting:
                     return self.conclude(context, watch, job, decision)
                 except NotYet as not_yet:
                     self.log.info("%s", not_yet)
+                finally:
+                    show(context, watch.progress, whole=True)
             is_new = job is None and time.time() < watch.known_by
-            if self.deferrable and not is_new:
+            hands_over = self.deferrable and not is_new
+            show(context, watch.progress, at_once=hands_over)
+            if hands_over:
                 self.hand_over(watch)
             time.sleep(min(1.0, self.poll_interval) if is_new else self.poll_interval)
 
@@ -157,7 +160,6 @@ class JobWaiting:
             watch = self.watch(event["job_id"], event.get("end_time"), until=self.awaited(), unseen=unseen)
             watch.succeeded_at, watch.if_gone = event.get("succeeded_at"), event.get("if_gone")
             watch.limit = event.get("limit") or "timeout"
-            watch.progress = event.get("progress") or {}
             return self.wait(context, watch)
 
     def awaited(self) -> Collection[str]:
@@ -172,7 +174,6 @@ class JobWaiting:
         if decision.kind is Kind.TIMEOUT:
             raise self.timed_out(decision.reason)
         assert job is not None
-        context["ti"].xcom_push(key="progress", value=watch.progress)
         if decision.kind is not Kind.SUCCEEDED:
             raise (FineTuningJobFailed if decision.retry_helps else FineTuningJobFailedForGood)(decision.reason)
         result = watch.outcome(job)
@@ -194,7 +195,7 @@ class JobWaiting:
         raise NotImplementedError
 
     def push_link(self, context: Context, job_id: str) -> None:
-        """Make the link to the vendor's page of the job available; empty where the vendor has none."""
-        at_openai = urlsplit(str(self.hook.conn.base_url)).hostname == "api.openai.com"
-        link = f"https://platform.openai.com/finetune/{job_id}" if at_openai else ""
-        context["ti"].xcom_push(key=LINK_KEY, value=link)
+        """Make the links to the job's pages available: the vendor's, where it has one, and ours."""
+        if urlsplit(str(self.hook.conn.base_url)).hostname == "api.openai.com":
+            context["ti"].xcom_push(key=LINK_KEY, value=f"https://platform.openai.com/finetune/{job_id}")
+        push_training_link(context["ti"])

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_finetune.exceptions import EndpointUnreachable, RequestRefused
 from airflow_provider_finetune.hooks.fine_tuning import SDK_ERRORS, explained, fault_of
 from airflow_provider_finetune.hooks.pages import payload
+from airflow_provider_finetune.hooks.progress import EVENTS_SECONDS, WatchedProgress
 from airflow_provider_finetune.jobs.checkpoints import checkpoint_rows
 from airflow_provider_finetune.jobs.events import Unseen
 from airflow_provider_finetune.jobs.fault import FaultKind
 from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.outcome import outcome
-from airflow_provider_finetune.jobs.progress import progressed
 from airflow_provider_finetune.jobs.status import TERMINAL, Decision, Kind, OnPaused, consider
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
     from airflow_provider_finetune.jobs.fault import Fault
 
-#: For reading events, which are a courtesy.
-EVENTS_SECONDS = 10.0
 #: How often, and for how long, the checkpoints of a job that has succeeded are asked for; its model is there already.
 CHECKPOINTS_TRIES = 5
 CHECKPOINTS_SECONDS = 60.0
@@ -65,8 +63,7 @@ class JobWatch:
         #: Until when, epoch seconds, the endpoint may not know the job yet: it has only just been created.
         self.known_by = 0.0
         self.told: set[str] = set()
-        #: What the XCom ``progress`` shows.
-        self.progress: dict[str, Any] = {}
+        self.progress = WatchedProgress(self.hook, job_id, self.unseen)
         self.out_of_contact = False
 
     def look(self) -> tuple[Job | None, Decision]:
@@ -129,7 +126,8 @@ class JobWatch:
         except (RequestRefused, EndpointUnreachable) as error:
             self.log.debug("%s", error)
         events = unseen.in_order()
-        self.progress = progressed(self.progress, job, events)
+        self.progress.saw(job)
+        self.progress.known.saw_events(events)
         for event in events:
             self.log.log(event.level, "%s", event.message)
             self.unseen.saw(event)

@@ -16,7 +16,7 @@ from airflow_provider_finetune.exceptions import (
 )
 from airflow_provider_finetune.jobs.goal import Goal, Step, next_step, worth_waking
 from airflow_provider_finetune.jobs.status import Kind
-from airflow_provider_finetune.links import FineTuningJobLink
+from airflow_provider_finetune.links import FineTuningJobLink, TrainingLink
 from airflow_provider_finetune.waiting import JobWaiting, NotYet
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class _JobGoalOperator(JobWaiting, BaseOperator):
     """Brings a job into a state, whoever gets it there; safe to repeat, and to lose an answer of."""
 
     template_fields: Sequence[str] = ("job_id", "conn_id")
-    operator_extra_links = (FineTuningJobLink(),)
+    operator_extra_links = (FineTuningJobLink(), TrainingLink())
     ui_color = "#fff2cc"
     goal: ClassVar[Goal]
 

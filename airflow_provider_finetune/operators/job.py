@@ -34,13 +34,14 @@ from airflow_provider_finetune.jobs.request import (
     without_grader,
 )
 from airflow_provider_finetune.jobs.status import TERMINAL
-from airflow_provider_finetune.links import FineTuningJobLink
+from airflow_provider_finetune.links import FineTuningJobLink, TrainingLink
 from airflow_provider_finetune.operators.goal import (
     CancelFineTuningJobOperator,
     PauseFineTuningJobOperator,
     ResumeFineTuningJobOperator,
 )
 from airflow_provider_finetune.operators.task import age, began, is_killed_by_a_person
+from airflow_provider_finetune.progress import show
 from airflow_provider_finetune.waiting import JobWaiting
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(
         ("method", "hyperparameters", "metadata", "extra_body"), "json"
     )
-    operator_extra_links = (FineTuningJobLink(),)
+    operator_extra_links = (FineTuningJobLink(), TrainingLink())
     ui_color = "#dae8fc"
 
     def __init__(
@@ -243,9 +244,11 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         if submitted.created:
             self.log.info("Created fine-tuning job %s of %s", submitted.job.id, request.model)
         self._compare(request, submitted.job)
+        watch = self.watch(submitted.job.id, time.time() + self.timeout)
+        watch.progress.saw(submitted.job)
+        show(context, watch.progress)
         if not self.wait_for_completion:
             return submitted.job.id
-        watch = self.watch(submitted.job.id, time.time() + self.timeout)
         self.hold_to_execution_timeout(context, watch)
         if submitted.created:
             watch.known_by = time.time() + self.list_lag

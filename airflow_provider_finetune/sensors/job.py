@@ -15,7 +15,8 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_finetune.arguments import choice, required
 from airflow_provider_finetune.exceptions import FineTuningError
 from airflow_provider_finetune.jobs.status import Kind, OnPaused
-from airflow_provider_finetune.links import FineTuningJobLink
+from airflow_provider_finetune.links import FineTuningJobLink, TrainingLink
+from airflow_provider_finetune.progress import show
 from airflow_provider_finetune.waiting import JobWaiting
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("job_id", "on_paused", "conn_id")
-    operator_extra_links = (FineTuningJobLink(),)
+    operator_extra_links = (FineTuningJobLink(), TrainingLink())
     ui_color = "#d5e8d4"
 
     def __init__(
@@ -106,7 +107,11 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
         if decision.kind is Kind.RESUME:
             watch.resume()
         elif decision.kind is not Kind.WAIT:
-            return PokeReturnValue(is_done=True, xcom_value=self.conclude(context, watch, job, decision))
+            try:
+                return PokeReturnValue(is_done=True, xcom_value=self.conclude(context, watch, job, decision))
+            finally:
+                show(context, watch.progress, whole=True, rescheduled=self.reschedule)
+        show(context, watch.progress, rescheduled=self.reschedule)
         return False
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -149,6 +154,7 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
         else:
             # Before Airflow 3.3 nothing survives between two pokes; show what happened since the last one.
             watch.unseen.last_id, watch.unseen.last_created_at = "", int(time.time() - self.poke_interval)
+        watch.progress.begin(watch.unseen)
 
     def _keep(self, context: Context, watch: JobWatch) -> None:
         store: Any = context.get("task_state_store") if self.reschedule else None

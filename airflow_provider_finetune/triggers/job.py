@@ -72,7 +72,7 @@ class FineTuningJobTrigger(BaseTrigger):
         self.succeeded_at = succeeded_at
         self.if_gone = if_gone
         self.limit = limit
-        self.progress: dict[str, Any] = {}
+        self.progress = Progress(self)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -104,7 +104,7 @@ class FineTuningJobTrigger(BaseTrigger):
 
         told: set[str] = set()
         waits = waiting(self.conn_id, self.job_id, poll_interval=self.poll_interval, unseen=self.unseen)
-        with closing(Progress(self)) as progress:
+        with closing(self.progress) as progress:
             async with waits as wait:
                 while True:
                     try:
@@ -113,7 +113,7 @@ class FineTuningJobTrigger(BaseTrigger):
                     except TimeoutError:
                         self.log.warning("The time to wait for %s is over: %s", self.job_id, self.limit)
                         return self._event("timeout", None, "the time to wait is over")
-                    self.progress = progress.note(update)
+                    progress.note(update)
                     if event := self._consider(update, told):
                         return event
                     progress.show()
@@ -159,7 +159,7 @@ class FineTuningJobTrigger(BaseTrigger):
                 "succeeded_at": self.succeeded_at,
                 "if_gone": self.if_gone,
                 "limit": self.limit,
-                "progress": self.progress,
+                "progress": self.progress.known.progress(),
             }
         )
 

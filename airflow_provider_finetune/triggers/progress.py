@@ -1,4 +1,4 @@
-"""Live progress of deferred tasks: the XCom ``progress``, where the Airflow version lets a trigger set one."""
+"""Live progress of deferred tasks: their XComs, where the Airflow version lets a trigger set one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from airflow_provider_finetune.jobs.progress import progressed
+from airflow_provider_finetune.jobs.progress import KEYS, JobProgress
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
     from airflow_provider_finetune.triggers.poller import Update
 
-#: Each task's progress is set at most this often.
-EVERY_SECONDS = 30.0
 #: All tasks together set theirs at most this often: each setting costs the triggerer a request and a transaction.
 PAUSE_SECONDS = 0.5
 
@@ -24,26 +22,28 @@ _writers: WeakKeyDictionary[asyncio.AbstractEventLoop, Writer] = WeakKeyDictiona
 
 
 class Progress:
-    """Keeps the XCom ``progress`` of a trigger's task up to date: status, step, total steps, losses, estimated finish.
+    """Keeps the XComs ``metrics``, ``events`` and ``progress`` of a trigger's task up to date.
 
-    A courtesy: it holds up nothing, and when it cannot be set, the wait goes on without it.
+    A courtesy: it holds up nothing, and when they cannot be set, the wait goes on without them.
     """
 
     def __init__(self, trigger: BaseTrigger) -> None:
         self.trigger = trigger
-        self.state: dict[str, Any] = {}
-        self.shown: dict[str, Any] = {}
-        self.next_at = 0.0
-        self.works = getattr(trigger, "task_instance", None) is not None
+        self.known = JobProgress()
+        self.is_recalled = False
+        self.works = True
 
-    def note(self, update: Update) -> dict[str, Any]:
-        """Take note of an update; return the progress with it."""
-        self.state = progressed(self.state, update.job, update.events)
-        return self.state
+    def note(self, update: Update) -> None:
+        """Take note of an update."""
+        if update.job is not None:
+            self.known.saw_job(update.job)
+        self.known.saw_events(update.events)
 
     def show(self) -> None:
-        """Set the XCom as soon as its turn comes, if there is something new."""
-        if self.works and self.state != self.shown:
+        """Set the XComs as soon as their turn comes, if there is something new."""
+        # Airflow gives a trigger its task only after it has made it.
+        is_a_tasks = getattr(self.trigger, "task_instance", None) is not None
+        if self.works and is_a_tasks and self.known.changed:
             _writers.setdefault(asyncio.get_running_loop(), Writer()).add(self)
 
     def close(self) -> None:
@@ -53,25 +53,37 @@ class Progress:
             writer.remove(self)
 
     async def write(self) -> None:
-        """Set the XCom."""
+        """Set the XComs."""
         from asgiref.sync import sync_to_async
 
-        self.shown = dict(self.state)
-        self.next_at = time.monotonic() + EVERY_SECONDS
         try:
             # Before Airflow 3.3, a thread that asgiref did not start must not talk to the triggerer's supervisor.
-            await sync_to_async(self._set, thread_sensitive=False)(self.shown)
+            if not self.is_recalled:
+                # A worker has begun to show them, or a triggerer that was stopped.
+                self.known.recall(await sync_to_async(self._get, thread_sensitive=False)())
+                self.is_recalled = True
+            if not self.works:  # closed meanwhile: from here on it is a worker that sets them
+                return
+            news = self.known.news(time.monotonic())
+            await sync_to_async(self._set, thread_sensitive=False)(news)
         except Exception as error:  # noqa: BLE001 - whatever Airflow's version makes of it, progress is not the wait
             self.works = False
             self.trigger.log.debug("Progress cannot be shown here: %s", type(error).__name__)
 
-    def _set(self, value: dict[str, Any]) -> None:
+    def _get(self) -> dict[str, Any]:
         from airflow.sdk.execution_time.xcom import XCom
 
+        return {key: XCom.get_one(key=key, **self._task()) for key in KEYS}
+
+    def _set(self, news: dict[str, Any]) -> None:
+        from airflow.sdk.execution_time.xcom import XCom
+
+        for key, value in news.items():
+            XCom.set(key=key, value=value, **self._task())
+
+    def _task(self) -> dict[str, Any]:
         ti: Any = self.trigger.task_instance
-        XCom.set(
-            key="progress", value=value, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index
-        )
+        return {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
 
 
 class Writer:
@@ -97,8 +109,8 @@ class Writer:
 
     async def _run(self) -> None:
         while self.waiting:
-            progress = min(self.waiting, key=lambda waiting: waiting.next_at)
-            if (pause := progress.next_at - time.monotonic()) > 0:
+            progress = min(self.waiting, key=lambda waiting: waiting.known.next_at)
+            if (pause := progress.known.next_at - time.monotonic()) > 0:
                 await asyncio.sleep(min(pause, 1.0))  # not longer: another may come to wait that need not
                 continue
             del self.waiting[progress]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Pushed(dict[str, Any]):
     """Stands for a task instance: keeps what is pushed."""
 
+    dag_id, run_id, task_id, map_index = "train", "run 1", "wait", -1
+
     def xcom_push(self, key: str, value: Any) -> None:
         self[key] = value
 
@@ -31,13 +33,13 @@ class Pushed(dict[str, Any]):
     [
         (None, "https://platform.openai.com/finetune/ftjob-1"),
         ("https://api.openai.com/v1", "https://platform.openai.com/finetune/ftjob-1"),
-        ("https://res.openai.azure.com/openai/v1", ""),
-        ("https://api.openai.com.example.org/v1", ""),
-        ("http://127.0.0.1:8000/v1", ""),
+        ("https://res.openai.azure.com/openai/v1", None),
+        ("https://api.openai.com.example.org/v1", None),
+        ("http://127.0.0.1:8000/v1", None),
     ],
 )
 def test_only_the_vendor_that_has_such_a_page_is_linked_to(
-    monkeypatch: pytest.MonkeyPatch, host: str | None, link: str
+    monkeypatch: pytest.MonkeyPatch, host: str | None, link: str | None
 ) -> None:
     connection = {"conn_type": "openai", "password": "k" * 20, **({"host": host} if host else {})}
     monkeypatch.setenv("AIRFLOW_CONN_VENDOR", json.dumps(connection))
@@ -46,12 +48,14 @@ def test_only_the_vendor_that_has_such_a_page_is_linked_to(
     pushed = Pushed()
     sensor.push_link({"ti": pushed}, "ftjob-1")
     sensor.hook.conn.close()
-    assert pushed == {"job_link": link}
+    ours = pushed.pop("_link_TrainingLink", None)  # Airflow 2 asks for it when somebody looks
+    assert ours in ("finetune/page.html?dag=train&run=run%201&task=wait&map=-1", None)
+    assert pushed == ({"job_link": link} if link else {})
 
 
 @pytest.mark.parametrize("operator", [CreateFineTuningJobOperator, CancelFineTuningJobOperator, FineTuningJobSensor])
 def test_every_operator_and_the_sensor_have_the_button(operator: type) -> None:
-    assert [link.name for link in operator.operator_extra_links] == ["Fine-tuning job"]
+    assert [link.name for link in operator.operator_extra_links] == ["Fine-tuning job", "Training"]
 
 
 @pytest.mark.parametrize("link", ["https://vendor.example/finetune", ""])

@@ -316,8 +316,10 @@ def test_the_outcome_is_pushed_by_the_promised_keys_and_without_the_key(
     pushed = {key: value for (_, key), value in result.xcoms().items() if not key.startswith("_link_")}
     outcome = pushed["return_value"]
     assert pushed.keys() == {
-        "return_value", "fine_tuned_model", "checkpoints", "best_checkpoint", "job_link", "progress",
+        "return_value", "fine_tuned_model", "checkpoints", "best_checkpoint", "progress", "metrics", "events",
     }  # fmt: skip
+    assert pushed["metrics"]["step"] == list(range(1, pushed["progress"]["total_steps"] + 1))
+    assert pushed["events"][-1]["message"]
     assert pushed["progress"]["status"] == "succeeded"
     assert pushed["progress"]["step"] == pushed["progress"]["total_steps"] == pushed["checkpoints"][-1]["step"]
     assert outcome.keys() == {

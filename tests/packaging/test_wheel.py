@@ -70,6 +70,9 @@ def test_it_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     )
     assert packaged == set(sources.stdout.split())
     assert "airflow_provider_finetune/py.typed" in packaged
+    static = [file for file in wheel.infolist() if file.filename.startswith("airflow_provider_finetune/ui/")]
+    assert {"page.html", "plugin.js", "ui.css"} <= {file.filename.rpartition("/")[2] for file in static}
+    assert sum(file.file_size for file in static) <= 60_000
     assert f"{info}/licenses/LICENSE" in names
 
 

@@ -1,0 +1,54 @@
+// Making elements. A text is always a text node, and a link leads nowhere but to http(s).
+const SVG = "http://www.w3.org/2000/svg";
+
+export const h = (tag, attributes, ...children) => made(document.createElement(tag), attributes, children);
+export const s = (tag, attributes, ...children) => made(document.createElementNS(SVG, tag), attributes, children);
+
+function made(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name.startsWith("--")) node.style.setProperty(name, value); // an attribute "style" may be forbidden
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== undefined && value !== null && value !== false) node.setAttribute(name, value);
+  }
+  fill(node, ...children);
+  return node;
+}
+
+/** Replace what is in a node. */
+export function fill(node, ...children) {
+  node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+}
+
+/** A link to another site; nothing where that is not what the text is. */
+export function link(url, label) {
+  if (typeof url !== "string" || !/^https?:\/\//i.test(url)) return null;
+  return h("a", { href: url, target: "_blank", rel: "noopener noreferrer" }, label, " ↗");
+}
+
+/** A text in one piece, with a button that copies it. */
+export function copyable(text, words) {
+  const button = h("button", { type: "button", class: "ft-copy", "aria-label": `${words("copy")}: ${text}` }, words("copy"));
+  button.addEventListener("click", async () => {
+    const done = await copy(text, button);
+    button.textContent = words(done ? "copied" : "copy");
+    setTimeout(() => { button.textContent = words("copy"); }, 2000);
+  });
+  return h("span", { class: "ft-copyable" }, h("code", {}, text), button);
+}
+
+async function copy(text, beside) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch { // no clipboard where Airflow is served without TLS
+    const field = h("textarea", { class: "ft-unseen", tabindex: "-1" });
+    field.value = text;
+    beside.after(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    beside.focus();
+    return done;
+  }
+}

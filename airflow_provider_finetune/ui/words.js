@@ -1,0 +1,138 @@
+// The words of the page, in the languages it speaks, and how numbers and times are written in them.
+
+const WORDS = {
+  en: {
+    training: "Training", live: "Live", final: "Final", task: "task {state}", attempt: "attempt {n}",
+    progress: "Training progress", step: "Step", steps: "{step} of {total}",
+    expected: "Expected end", ended: "Ended", took: "took {time}",
+    latest: "Latest {name}", best: "Best {name}", best_one: "best", at_step: "at step {step}",
+    loss: "Loss", accuracy: "Accuracy", reward: "Reward", more: "More metrics",
+    train: "training", valid: "validation", full_valid: "full validation",
+    log: "Logarithmic loss", smoothing: "Smoothing", cursor: "{name}: step to read",
+    latest_lowest: "{name} {value} at step {step}, lowest {low}, highest {high}",
+    checkpoints: "Checkpoints", checkpoint: "Checkpoint", model: "Model", checkpoint_at: "Checkpoint at step {step}",
+    copy: "Copy", copied: "Copied",
+    events: "Events", no_events: "No events yet.", info: "info", warn: "warning", error: "error",
+    job: "Job", job_id: "Job id", base_model: "Base model", fine_tuned_model: "Fine-tuned model",
+    trained_tokens: "Trained tokens", hyperparameters: "Hyperparameters", created: "Created", finished: "Finished",
+    vendor_page: "The job at its vendor",
+    nothing_ours: "Nothing to show yet: the values come in once the job exists.",
+    nothing: "This is not a fine-tuning task: there is no training to show.",
+    missing: "Airflow does not know this task (any more).",
+    soon: "The curves begin with the first steps; new values come about every half a minute.",
+    at_end: "On Airflow {version} the curves fill in when the job ends. From 3.3 on they are live.",
+    without: "The endpoint told no metrics of this job.",
+    went_on: "This task ended while the job was {status}. The task that waits for the job shows the rest.",
+    stored: "Some values are kept in object storage, where Airflow's API does not read them: {keys}. The task behind this one can.",
+    login: "Your session is over. Log in to Airflow again.",
+    forbidden: "You may not see this task's XComs; whoever manages access to Airflow can allow it.",
+    again: "Airflow does not answer just now. Trying again.", retry: "Try again",
+    statuses: { validating_files: "checking files", queued: "queued", pending: "pending", running: "running",
+      pausing: "pausing", paused: "paused", resuming: "resuming", succeeded: "succeeded", failed: "failed",
+      cancelling: "cancelling", cancelled: "cancelled", unknown: "unknown" },
+  },
+  ko: {
+    training: "학습", live: "실시간", final: "최종", task: "태스크 {state}", attempt: "{n}번째 시도",
+    progress: "학습 진행률", step: "스텝", steps: "{total} 중 {step}",
+    expected: "예상 종료", ended: "종료", took: "{time} 소요",
+    latest: "최근 {name}", best: "최저 {name}", best_one: "최적", at_step: "스텝 {step}",
+    loss: "손실", accuracy: "정확도", reward: "보상", more: "기타 지표",
+    train: "학습", valid: "검증", full_valid: "전체 검증",
+    log: "손실 로그 스케일", smoothing: "스무딩", cursor: "{name}: 읽을 스텝",
+    latest_lowest: "{name} {value}, 스텝 {step}, 최저 {low}, 최고 {high}",
+    checkpoints: "체크포인트", checkpoint: "체크포인트", model: "모델", checkpoint_at: "스텝 {step}의 체크포인트",
+    copy: "복사", copied: "복사됨",
+    events: "이벤트", no_events: "아직 이벤트가 없습니다.", info: "정보", warn: "경고", error: "오류",
+    job: "작업", job_id: "작업 ID", base_model: "기본 모델", fine_tuned_model: "파인튜닝된 모델",
+    trained_tokens: "학습된 토큰", hyperparameters: "하이퍼파라미터", created: "생성", finished: "완료",
+    vendor_page: "제공자의 작업 페이지",
+    nothing_ours: "아직 표시할 내용이 없습니다. 작업이 생성되면 값이 표시됩니다.",
+    nothing: "파인튜닝 태스크가 아니므로 표시할 학습이 없습니다.",
+    missing: "Airflow에서 이 태스크를 찾을 수 없습니다.",
+    soon: "첫 스텝부터 곡선이 그려지며, 새 값은 약 30초마다 표시됩니다.",
+    at_end: "Airflow {version}에서는 작업이 끝나면 곡선이 채워집니다. 3.3부터는 실시간으로 표시됩니다.",
+    without: "엔드포인트가 이 작업의 지표를 제공하지 않았습니다.",
+    went_on: "이 태스크는 작업이 {status} 상태일 때 끝났습니다. 나머지는 작업을 기다리는 태스크에서 볼 수 있습니다.",
+    stored: "일부 값은 오브젝트 스토리지에 있어 Airflow API로 읽을 수 없습니다: {keys}. 다음 태스크에서는 읽을 수 있습니다.",
+    login: "세션이 만료되었습니다. Airflow에 다시 로그인하세요.",
+    forbidden: "이 태스크의 XCom을 볼 권한이 없습니다. Airflow 접근 권한 관리자에게 요청하세요.",
+    again: "Airflow가 응답하지 않아 다시 시도하고 있습니다.", retry: "다시 시도",
+    statuses: { validating_files: "파일 확인 중", queued: "대기 중", pending: "대기 중", running: "진행 중",
+      pausing: "일시 중지 중", paused: "일시 중지됨", resuming: "재개 중", succeeded: "성공", failed: "실패",
+      cancelling: "취소 중", cancelled: "취소됨", unknown: "알 수 없음" },
+  },
+};
+
+/** The language of Airflow's UI, else the browser's. */
+export const language = () => localStorage.getItem("i18nextLng") || navigator.language || "en";
+
+/** A function that gives the words of a language, and is also their `status`, `metric`, `number`, `time`, `span`. */
+export function wordsOf(tag) {
+  const known = WORDS[tag.slice(0, 2)] ?? WORDS.en;
+  const locale = tag in WORDS || WORDS[tag.slice(0, 2)] ? tag : "en";
+  const words = (key, values = {}) => known[key].replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+  words.language = known === WORDS.ko ? "ko" : "en";
+  words.status = (status) => known.statuses[status] ?? String(status);
+
+  const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
+  const broken = new Intl.NumberFormat(locale, { maximumSignificantDigits: 4 });
+  words.number = (value) => {
+    if (typeof value !== "number" || !Number.isFinite(value)) return "–";
+    if (Number.isInteger(value)) return whole.format(value);
+    return Math.abs(value) < 1e-3 ? value.toExponential(2) : broken.format(value);
+  };
+
+  // Times are shown in the zone that is chosen in Airflow's UI; that is UTC until somebody chooses another.
+  const zone = validZone((localStorage.getItem("timezone") ?? "UTC").replaceAll('"', ""));
+  const format = (options) => new Intl.DateTimeFormat(locale, { timeZone: zone, ...options });
+  const day = format({ dateStyle: "medium" });
+  const clock = format({ timeStyle: "medium" });
+  const minute = format({ timeStyle: "short" });
+  const full = format({ dateStyle: "full", timeStyle: "long" });
+  const at = (formatter, seconds) => (seconds > 0 ? formatter.format(new Date(seconds * 1000)) : "–");
+  words.full = (seconds) => at(full, seconds);
+  const isToday = (seconds) => at(day, seconds) === day.format(new Date());
+  words.moment = (seconds) => (isToday(seconds) ? "" : `${at(day, seconds)} `) + at(clock, seconds);
+  words.minute = (seconds) => (isToday(seconds) ? "" : `${at(day, seconds)} `) + at(minute, seconds);
+
+  const unit = (value, name) =>
+    new Intl.NumberFormat(locale, { style: "unit", unit: name, unitDisplay: "long" }).format(value);
+  words.span = (seconds) => {
+    const minutes = Math.round(seconds / 60), hours = Math.floor(minutes / 60);
+    if (seconds < 60) return unit(Math.max(0, Math.round(seconds)), "second");
+    if (!hours) return unit(minutes, "minute");
+    return minutes % 60 ? `${unit(hours, "hour")} ${unit(minutes % 60, "minute")}` : unit(hours, "hour");
+  };
+  const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
+  words.until = (seconds) => {
+    const minutes = Math.round((seconds - Date.now() / 1000) / 60);
+    return Math.abs(minutes) < 90 ? relative.format(minutes, "minute") : relative.format(Math.round(minutes / 60), "hour");
+  };
+
+  /** The words for a metric: "full_valid_mean_token_accuracy" is the full validation accuracy. */
+  words.metric = (key) => {
+    const { part, kind } = metricOf(key);
+    if (!kind || !/^(train|valid|full_valid)_(mean_token_)?(loss|accuracy)$|reward/.test(key)) return key.replaceAll("_", " ");
+    const noun = known[kind].toLowerCase();
+    return part ? `${known[part]} ${noun}` : noun;
+  };
+  words.title = (key) => words.metric(key).replace(/^./u, (first) => first.toUpperCase());
+  return words;
+}
+
+/** What a metric is of (train, valid, full_valid) and which chart it belongs to (loss, accuracy, reward). */
+export function metricOf(key) {
+  return {
+    part: /^(full_valid|valid|train)/.exec(key)?.[1],
+    kind: ["loss", "accuracy", "reward"].find((kind) => key.includes(kind)),
+  };
+}
+
+function validZone(zone) {
+  try {
+    new Intl.DateTimeFormat("en", { timeZone: zone });
+    return zone;
+  } catch {
+    return "UTC";
+  }
+}
