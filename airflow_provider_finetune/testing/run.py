@@ -115,7 +115,7 @@ def _xcoms(dag_id: str, run_id: str) -> list[tuple[Any, Any]]:
 
         read = XCom.deserialize_value
     except ImportError:  # Airflow 2 reads the value as it loads the row
-        from airflow.models.xcom import XCom  # type: ignore[assignment, no-redef]
+        from airflow.models.xcom import XCom  # type: ignore[no-redef]
 
         read = attrgetter("value")
     with create_session() as session:
