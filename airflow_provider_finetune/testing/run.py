@@ -28,7 +28,7 @@ def main() -> None:
     dag, bag = _load(asked["file"], asked["dag_id"])
     errors: dict[str, str] = {}
     for task in dag.tasks:
-        _hurry(task)
+        hurry(task)
         _listen(task, errors)
     _serialize(bag)
     run = dag.test(run_conf=asked["conf"] or None)
@@ -67,7 +67,7 @@ def _load(file: str, dag_id: str | None) -> tuple[Any, Any]:
     return bag.dags[dag_id], bag
 
 
-def _hurry(task: Any) -> None:
+def hurry(task: Any) -> None:
     """Let a task look at its job, and be tried again, at once: nobody wants to wait a minute for a job of a second."""
     arguments = _arguments(task)
     arguments["retry_delay"] = timedelta(0)
