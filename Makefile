@@ -3,6 +3,7 @@
 # make test     formatter, linter, types, layers and all tests; AIRFLOW=2.11.2 for the oldest Airflow
 # make test-endurance  workers and triggerers killed at every step of a real Airflow; a quarter of an hour
 # make gateway  LiteLLM in an environment of its own, for the test that runs it in front of the emulator; a minute
+# make docs     the documentation site, in build/docs
 # make bench    the benchmarks, each with its baseline
 # make clean    remove what was made
 
@@ -13,7 +14,7 @@ RUN := $(VENV)/bin/python -m
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo demo-ui test test-endurance lint gateway bench clean
+.PHONY: demo demo-ui test test-endurance lint docs gateway bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.project
@@ -38,6 +39,13 @@ ifeq ($(filter 2.%,$(AIRFLOW)),)
 	$(RUN) mypy
 	$(VENV)/bin/lint-imports
 endif
+
+docs: $(VENV)/.docs
+	AIRFLOW_HOME=$(CURDIR)/build/airflow AIRFLOW__LOGGING__LOGGING_LEVEL=ERROR $(RUN) sphinx --fail-on-warning --keep-going --quiet docs build/docs
+
+$(VENV)/.docs: $(VENV)/.project requirements/docs.txt
+	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement requirements/docs.txt
+	@touch $@
 
 bench: $(VENV)/.project
 	@missed=; for benchmark in benchmarks/*.py; do \

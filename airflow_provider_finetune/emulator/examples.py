@@ -47,11 +47,10 @@ class Example:
 
 @dataclass
 class Examples:
-    """What a file teaches. `count` and `tokens` are of the whole file, of which a huge one is learned in part."""
+    """What a file teaches. `count` is of the whole file, of which a huge one is learned in part."""
 
     learned: list[Example] = field(default_factory=list)
     count: int = 0
-    tokens: int = 0
 
 
 def text_of(content: Any) -> str:
@@ -188,7 +187,6 @@ def read_examples(path: Path, method: str, *, param: str, stopped: Callable[[], 
             if examples.count < MOST_LEARNED:
                 examples.learned.append(example)
             examples.count += 1
-            examples.tokens += tokens_of(line.decode(errors="replace"))
     fewest = FEWEST_EXAMPLES if param == "training_file" else 1
     if examples.count < fewest:
         name, found = param.replace("_", " "), examples.count

@@ -93,6 +93,7 @@ async def _validate(store: Store, job: Job) -> tuple[Training, int]:
 
 def _prepare(store: Store, job: Job) -> tuple[Training, dict[str, Any], int]:
     """Runs in a thread, the import of what trains included: it takes longer than the start of the server."""
+    from airflow_provider_finetune.datasets import check
     from airflow_provider_finetune.emulator.training import Training
 
     part, method = job.method.part, job.method.type
@@ -114,7 +115,9 @@ def _prepare(store: Store, job: Job) -> tuple[Training, dict[str, Any], int]:
         seed=job.seed,
         grader=grader,
     )
-    return prepared, resolved, training.tokens
+    # By the rule of the dataset check, so that what it foretells is what a job charges.
+    tokens = check(job.training_path, method=method, tokens="estimate").training.tokens.total
+    return prepared, resolved, tokens
 
 
 async def _train(store: Store, job: Job, training: Training) -> bool:

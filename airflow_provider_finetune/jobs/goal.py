@@ -50,3 +50,12 @@ def next_step(goal: Goal, status: str) -> Step:
 def worth_waking(goal: Goal) -> list[str]:
     """Return the statuses at which a wait for the goal has something to do."""
     return sorted(status for status in KNOWN if next_step(goal, status) is not Step.WAIT)
+
+
+def goes_on(job_id: str, conn_id: str) -> str:
+    """Return what to tell a person who killed a task whose job is not cancelled with it."""
+    return (
+        f"The task was killed by a person; fine-tuning job {job_id} goes on, and may cost money.\n"
+        f"To cancel it: FineTuningHook({conn_id!r}).cancel_job({job_id!r}), or CancelFineTuningJobOperator in a DAG. "
+        "With cancel_on_kill=True, killing this task cancels it."
+    )

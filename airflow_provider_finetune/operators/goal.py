@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_finetune.arguments import required, seconds
+from airflow_provider_finetune.arguments import choice, required, seconds
 from airflow_provider_finetune.exceptions import (
     EndpointUnreachable,
     FineTuningJobTimeout,
@@ -30,10 +30,15 @@ if TYPE_CHECKING:
     from airflow_provider_finetune.jobs.status import Decision
 
 
+IfEnded = Literal["ok", "fail"]
+
+
 class _JobGoalOperator(JobWaiting, BaseOperator):
     """Brings a job into a state, whoever gets it there; safe to repeat, and to lose an answer of."""
 
     template_fields: Sequence[str] = ("job_id", "conn_id")
+    #: What it means that the job has ended, unless the user says otherwise.
+    ended: ClassVar[IfEnded] = "ok"
     operator_extra_links = (FineTuningJobLink(), TrainingLink())
     ui_color = "#fff2cc"
     goal: ClassVar[Goal]
@@ -46,10 +51,13 @@ class _JobGoalOperator(JobWaiting, BaseOperator):
         deferrable: bool = True,
         poll_interval: float | timedelta = 10,
         timeout: float | timedelta = 60 * 60,
+        if_ended: IfEnded | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
+        self.if_ended = self.ended if if_ended is None else if_ended
+        choice("if_ended", self.if_ended, get_args(IfEnded))
         self.conn_id = conn_id
         self.deferrable = deferrable
         self.poll_interval = seconds("poll_interval", poll_interval)
@@ -81,8 +89,14 @@ class _JobGoalOperator(JobWaiting, BaseOperator):
         if next_step(self.goal, job.status) is Step.ASK:
             job = self._ask(watch, job)
         step = next_step(self.goal, job.status)
+        if step is Step.NEVER and self.if_ended == "fail":
+            raise RequestRefused(
+                f"Cannot {self.goal} fine-tuning job {job.id}: it has already ended, as {job.status}. If that is fine, "
+                "set if_ended='ok'."
+            )
         if step is Step.NEVER:
-            raise RequestRefused(f"Cannot {self.goal} fine-tuning job {job.id}: it has already ended, as {job.status}.")
+            self.log.info("Fine-tuning job %s has already ended, as %s: nothing to %s", job.id, job.status, self.goal)
+            return job.id
         if step is Step.THERE:
             return job.id
         so_far = f"Asked to {self.goal} fine-tuning job {job.id}, which is still {job.status}."
@@ -121,7 +135,10 @@ class PauseFineTuningJobOperator(_JobGoalOperator):
     :param deferrable: wait in the triggerer, without holding a worker.
     :param poll_interval: seconds between two looks at the job.
     :param timeout: seconds to wait, an hour by default.
-    :raises RequestRefused: the job has ended, is not known, or the endpoint cannot pause jobs.
+    :param if_ended: what to do when the job has already succeeded, failed or been cancelled: ``"ok"``, the default for
+        pausing, since such a job costs nothing more; or ``"fail"``.
+    :raises RequestRefused: the job has ended and ``if_ended`` is ``"fail"``, it is not known, or the endpoint cannot
+        pause jobs.
     :raises FineTuningJobTimeout: the job did not get there in time.
     """
 
@@ -131,18 +148,19 @@ class PauseFineTuningJobOperator(_JobGoalOperator):
 class ResumeFineTuningJobOperator(_JobGoalOperator):
     """Resumes a paused job, which goes on from its checkpoint. A job that is not paused is fine. Returns the job id.
 
-    Arguments and errors are those of :class:`PauseFineTuningJobOperator`.
+    Arguments and errors are those of :class:`PauseFineTuningJobOperator`, but ``if_ended`` is ``"fail"`` by default: a
+    job that has ended does not train on.
     """
 
     goal = "resume"
+    ended = "fail"
 
 
 class CancelFineTuningJobOperator(_JobGoalOperator):
-    """Cancels a job. One that is cancelled already is fine; one that has succeeded or failed is an error.
+    """Cancels a job. One that is cancelled already is fine. Returns the job id.
 
-    Returns the job id.
-
-    Arguments and errors are those of :class:`PauseFineTuningJobOperator`.
+    Arguments and errors are those of :class:`PauseFineTuningJobOperator`. ``if_ended`` is ``"ok"`` by default, so that
+    a clean-up task is green whatever became of the job.
     """
 
     goal = "cancel"

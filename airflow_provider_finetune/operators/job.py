@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import warnings
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from airflow_provider_finetune.exceptions import (
     RequestIgnored,
     RequestRefused,
 )
+from airflow_provider_finetune.jobs.goal import goes_on
 from airflow_provider_finetune.jobs.identity import Marks, Submission, check_user_metadata
 from airflow_provider_finetune.jobs.model import WARN_DAYS, days_left
 from airflow_provider_finetune.jobs.payload import mapping
@@ -40,11 +40,12 @@ from airflow_provider_finetune.operators.goal import (
     PauseFineTuningJobOperator,
     ResumeFineTuningJobOperator,
 )
-from airflow_provider_finetune.operators.task import age, began, is_killed_by_a_person
 from airflow_provider_finetune.progress import show
+from airflow_provider_finetune.task import SECONDS_TO_CANCEL, age, began, on_kill_by_a_person
 from airflow_provider_finetune.waiting import JobWaiting
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
@@ -60,9 +61,6 @@ __all__ = [
     "PauseFineTuningJobOperator",
     "ResumeFineTuningJobOperator",
 ]
-
-#: How long a killed task waits for its job to be cancelled; Airflow 3 grants it 5 seconds at most.
-SECONDS_TO_CANCEL = 10.0
 
 
 class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
@@ -397,34 +395,22 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         return FineTuningJobTimeout(reason)
 
     def on_kill(self) -> None:
-        """Cancel the job, if it was a person who killed the task.
-
-        Airflow calls this too when a worker shuts down or has lost its heartbeat; the task's retry goes on with the
-        job then, so it must live. The state of the task tells the two apart.
-        """
-        if not self.cancel_on_kill or self._submission is None or self._killing is not None:
+        """Cancel the job, if it was a person who killed the task."""
+        if self._submission is None or self._killing is not None:
             return
         if self._job_id is not None and not self.wait_for_completion:
             return  # the task has done its work
+        if not self.cancel_on_kill:
+            if self._job_id is not None:
+                self.log.warning("%s", goes_on(self._job_id, self.conn_id))
+            return
         self._submission.stopping = True
-        # In a thread: the signal may have interrupted a conversation with the supervisor, or a request, and neither
-        # goes on before this returns.
-        self._killing = threading.Thread(target=self._cancel_if_killed_by_a_person, daemon=True)
-        self._killing.start()
-        self._killing.join(2.0)
+        self._killing = on_kill_by_a_person(self._ti, self._job_id, self.log, self._abandon)
 
-    def _cancel_if_killed_by_a_person(self) -> None:
+    def _abandon(self) -> None:
         from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 
         assert self._submission is not None
-        try:
-            by_a_person = is_killed_by_a_person(self._ti, self._job_id)
-        except Exception:
-            self.log.exception("Airflow does not tell who stops this task; a fine-tuning job goes on")
-            return
-        if by_a_person:
-            hook = FineTuningHook(conn_id=self.conn_id)
-            with hook.conn:
-                self._submission.abandon(hook)
-        else:
-            self.log.info("The worker is stopping, not the task; a fine-tuning job goes on")
+        hook = FineTuningHook(conn_id=self.conn_id)
+        with hook.conn:
+            self._submission.abandon(hook)

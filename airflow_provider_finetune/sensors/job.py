@@ -14,12 +14,15 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_finetune.arguments import choice, required
 from airflow_provider_finetune.exceptions import FineTuningError
+from airflow_provider_finetune.jobs.goal import goes_on
 from airflow_provider_finetune.jobs.status import Kind, OnPaused
 from airflow_provider_finetune.links import FineTuningJobLink, TrainingLink
 from airflow_provider_finetune.progress import show
+from airflow_provider_finetune.task import SECONDS_TO_CANCEL, on_kill_by_a_person
 from airflow_provider_finetune.waiting import JobWaiting
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Sequence
 
     from airflow.providers.common.compat.sdk import Context
@@ -44,6 +47,9 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
     :param on_paused: what a paused job means: go on waiting for somebody to resume it (``"wait"``), resume it
         (``"resume"``), or fail (``"fail"``).
     :param conn_id: the Airflow connection, of type ``openai`` (templated).
+    :param cancel_on_kill: cancel the job when a person kills the task: marks it failed or successful, or clears it. By
+        default the job goes on, since another task may wait for it too. A deferred task is told of being killed from
+        Airflow 3.3 on, and one in reschedule mode only while it looks.
     :param timeout: seconds to wait in all, 7 days by default; then ``AirflowSensorTimeout``. The job is not cancelled.
 
     With ``soft_fail`` only a time-out skips the task: a job that failed is red.
@@ -65,6 +71,7 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
         poll_interval: float = 60,
         on_paused: OnPaused = "wait",
         conn_id: str = "openai_default",
+        cancel_on_kill: bool = False,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("poke_interval", poll_interval)
@@ -76,10 +83,21 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
             choice("on_paused", on_paused, get_args(OnPaused))
         self.on_paused = on_paused
         self.conn_id = conn_id
+        self.cancel_on_kill = cancel_on_kill
         self._watch: JobWatch | None = None
+        self._ti: Any = None
+        self._killing: threading.Thread | None = None
 
     def execute(self, context: Context) -> Any:
         """Wait for the job; return its outcome."""
+        self._ti = context["ti"]
+        try:
+            return self._execute(context)
+        finally:
+            if self._killing is not None:  # a thread does not outlive the task's process
+                self._killing.join(SECONDS_TO_CANCEL)
+
+    def _execute(self, context: Context) -> Any:
         job_id = required("job_id", self.job_id)
         choice("on_paused", self.on_paused, get_args(OnPaused))
         with self.client_closed():
@@ -113,6 +131,25 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
                 show(context, watch.progress, whole=True, rescheduled=self.reschedule)
         show(context, watch.progress, rescheduled=self.reschedule)
         return False
+
+    def on_kill(self) -> None:
+        """Cancel the job, if it was a person who killed the task and ``cancel_on_kill`` is set; else say it goes on."""
+        if self._ti is None or self._killing is not None:
+            return
+        job_id = required("job_id", self.job_id)
+
+        def cancel_or_tell() -> None:
+            from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook, explained
+
+            if not self.cancel_on_kill:
+                self.log.warning("%s", goes_on(job_id, self.conn_id))
+                return
+            self.log.warning("The task was killed by a person; cancelling fine-tuning job %s", job_id)
+            hook = FineTuningHook(conn_id=self.conn_id)
+            with hook.conn, explained(f"cancel fine-tuning job {job_id}"):
+                hook.cancel_job(job_id)
+
+        self._killing = on_kill_by_a_person(self._ti, job_id, self.log, cancel_or_tell)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Take up the wait on a worker again."""

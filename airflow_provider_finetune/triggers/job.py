@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_finetune.jobs.events import Event, Unseen
+from airflow_provider_finetune.jobs.goal import goes_on
 from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.status import Kind, OnPaused, consider
 from airflow_provider_finetune.triggers.progress import Progress
@@ -164,8 +165,9 @@ class FineTuningJobTrigger(BaseTrigger):
         )
 
     async def on_kill(self) -> None:
-        """Cancel the job when a person kills the deferred task and ``cancel_on_kill`` is set."""
+        """Cancel the job when a person kills the deferred task and ``cancel_on_kill`` is set; else say it goes on."""
         if not self.cancel_on_kill:
+            self.log.warning("%s", goes_on(self.job_id, self.conn_id))
             return
         from airflow_provider_finetune.triggers.client import borrowed_client
 

@@ -104,11 +104,30 @@ def test_a_job_that_has_ended_can_no_longer_be_brought_there_and_the_task_says_s
 ) -> None:
     job_id = job_in(status)
     before = asked(emulator, goal)
-    ask(dag, goal, job_id, retries=1)
+    ask(dag, goal, job_id, retries=1, if_ended="fail")
     (error,) = run_dag(dag).errors[goal]
     assert isinstance(error, RequestRefused)
     assert f"Cannot {goal} fine-tuning job {job_id}: it has already ended, as {status}." in str(error)
     assert asked(emulator, goal) == before
+
+
+@pytest.mark.parametrize(("goal", "state"), [("pause", "success"), ("resume", "failed"), ("cancel", "success")])
+def test_a_job_that_has_ended_needs_no_pause_and_no_cancel_but_cannot_be_resumed(
+    dag: DAG, run_dag: RunDag, emulator: Emulator, job_in: Callable[[str], str], goal: str, state: str
+) -> None:
+    job_id = job_in("succeeded")
+    ask(dag, goal, job_id)
+    result = run_dag(dag)
+    assert result.states == {goal: state}
+    if state == "success":
+        assert result.xcom(goal) == job_id
+        assert f"Fine-tuning job {job_id} has already ended, as succeeded: nothing to {goal}" in "\n".join(result.log)
+    assert asked(emulator, goal) == 0
+
+
+def test_a_word_that_if_ended_does_not_know_is_refused_when_the_dag_is_parsed(dag: DAG) -> None:
+    with pytest.raises(InvalidRequest, match="if_ended is 'skip'; expected one of ok, fail"):
+        ask(dag, "cancel", "ftjob-1", if_ended="skip")
 
 
 def test_a_job_that_ends_before_it_could_be_paused_says_so(
@@ -121,7 +140,7 @@ def test_a_job_that_ends_before_it_could_be_paused_says_so(
         while not emulator.requests("GET", "/fine_tuning/jobs/*"):
             time.sleep(0.05)
 
-    ask(dag, "pause", job_id, deferrable=deferrable)
+    ask(dag, "pause", job_id, deferrable=deferrable, if_ended="fail")
     with soon(looked_at, lambda: client.fine_tuning.jobs.cancel(job_id)):
         result = run_dag(dag)
     assert "it has already ended, as cancelled" in str(result.error("pause"))

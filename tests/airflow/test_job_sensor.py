@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 import traceback
@@ -67,6 +68,55 @@ def looked_at(emulator: Emulator) -> None:
 def sense(dag: DAG, job_id: Any, **arguments: Any) -> FineTuningJobSensor:
     with dag:
         return FineTuningJobSensor(task_id="wait", job_id=job_id, **{"poll_interval": 0.2, "timeout": 60, **arguments})
+
+
+# -- killed
+
+
+class TaskInstance:
+    """As much of a running task instance as is asked whether a person has ended it."""
+
+    def __init__(self, state: str) -> None:
+        self.task_id, self.map_index, self.state = "wait", -1, state
+
+    def current_state(self) -> str:
+        return self.state
+
+    def xcom_pull(self, **_: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("state", "cancel_on_kill", "status", "said"),
+    [
+        ("failed", True, "cancelled", "cancelling fine-tuning job {job_id}"),
+        ("failed", False, "running", "fine-tuning job {job_id} goes on, and may cost money.\nTo cancel it: "),
+        ("running", True, "running", "The worker is stopping, not the task"),
+    ],
+)
+def test_a_person_who_kills_the_waiting_task_is_told_that_the_job_goes_on_or_cancels_it_where_the_user_wants_it(
+    dag: DAG,
+    emulator: Emulator,
+    training_file: str,
+    client: openai.OpenAI,
+    until: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    cancel_on_kill: bool,
+    status: str,
+    said: str,
+) -> None:
+    emulator.set(job_seconds=30)
+    job_id = client.fine_tuning.jobs.create(model=MODEL, training_file=training_file).id
+    until(job_id, "running")
+    sensor = sense(dag, job_id, cancel_on_kill=cancel_on_kill)
+    sensor._ti = TaskInstance(state)
+    monkeypatch.setattr(FineTuningJobSensor, "log", logging.getLogger("killed"))
+    with caplog.at_level(logging.INFO, "killed"):
+        sensor.on_kill()
+        sensor._killing.join(30)
+    assert emulator.jobs()[0]["status"] == status
+    assert said.format(job_id=job_id) in caplog.text
 
 
 # -- what goes wrong

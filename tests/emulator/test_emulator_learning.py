@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 import random
 from typing import Any
 
 import pytest
+
+from airflow_provider_finetune.datasets import check
 
 ANIMALS = {"cat": "meow", "dog": "woof", "cow": "moo", "sheep": "baa"}
 
@@ -211,3 +214,11 @@ def test_a_model_learns_to_call_a_tool(client, create, until, animals):
     ).choices[0]
     assert answer.finish_reason == "tool_calls"
     assert answer.message.tool_calls[0].function.name == "feed"
+
+
+def test_a_job_is_charged_the_tokens_that_the_check_of_its_dataset_foretells(client, create, until, animals, tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in animals))
+    foretold = check(path, n_epochs=3, tokens="estimate").cost.trained_tokens
+    job = until(create(animals, animals[:3], method=supervised(n_epochs=3)).id, "succeeded")
+    assert job.trained_tokens == foretold > 0

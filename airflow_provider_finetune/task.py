@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.providers.common.compat.sdk import Context
+
+#: How long a killed task waits for its job to be cancelled; Airflow 3 grants it 5 seconds at most.
+SECONDS_TO_CANCEL = 10.0
 
 #: States of a task instance that only a person gives to a task that is running.
 _SET_BY_A_PERSON = frozenset({"failed", "success", "skipped", "restarting", "removed"})
@@ -30,6 +36,36 @@ def is_killed_by_a_person(ti: Any, job_id: str | None) -> bool:
     # try starts, so a job id that this one has not pushed is a later try's.
     pushed = ti.xcom_pull(task_ids=ti.task_id, key="job_id", map_indexes=ti.map_index)
     return pushed is None or pushed == job_id
+
+
+def on_kill_by_a_person(ti: Any, job_id: str | None, log: Any, then: Callable[[], None]) -> threading.Thread:
+    """Do something about the job if it is a person who ends this running task; return the thread that does it.
+
+    Airflow calls ``on_kill`` too when a worker shuts down or has lost its heartbeat; the task's retry goes on with the
+    job then, so it must live. The state of the task tells the two apart.
+
+    In a thread: the signal may have interrupted a conversation with the supervisor, or a request, and neither goes on
+    before ``on_kill`` returns. It returns after 2 seconds; the thread has to be joined before the process ends.
+
+    :param job_id: the job that this try has settled on.
+    :param then: what to do.
+    """
+
+    def act() -> None:
+        try:
+            by_a_person = is_killed_by_a_person(ti, job_id)
+        except Exception:
+            log.exception("Airflow does not tell who stops this task; a fine-tuning job goes on")
+            return
+        if by_a_person:
+            then()
+        else:
+            log.info("The worker is stopping, not the task; a fine-tuning job goes on")
+
+    acting = threading.Thread(target=act, daemon=True)
+    acting.start()
+    acting.join(2.0)
+    return acting
 
 
 def age(ti: Any) -> float:

@@ -1,0 +1,147 @@
+"""The code in the documentation runs."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_finetune.datasets import check
+from airflow_provider_finetune.testing.run import hurry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from airflow_provider_finetune.emulator import Emulator
+    from tests.conftest import DagResult
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+BLOCKS = [
+    pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL), 1)
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_each_block_of_python_is_python(block: str) -> None:
+    compile(block, "block", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.fixture
+def dags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Load an example beside a training file and a validation file; return its DAGs."""
+    monkeypatch.chdir(tmp_path)
+    lines = (EXAMPLES / "supervised.jsonl").read_text().splitlines(keepends=True)
+    Path("train.jsonl").write_text("".join(lines))
+    Path("valid.jsonl").write_text("".join(line.replace("How ", "Tell me how ") for line in lines if "How " in line))
+
+    def load(name: str) -> dict[str, Any]:
+        from airflow.providers.common.compat.sdk import DAG
+
+        spec = importlib.util.spec_from_file_location(f"docs_example_{name}", EXAMPLES / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        built = [value() for value in vars(module).values() if hasattr(value, "__wrapped__")]
+        found = {dag.dag_id: dag for dag in built if isinstance(dag, DAG)}
+        for dag in found.values():
+            for task in dag.tasks:
+                hurry(task)
+        return found
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("name", "states"),
+    [
+        ("fine_tune", {"upload": "success", "create": "success", "wait": "success", "deploy": "success"}),
+        ("train", {"check": "success", "upload": "success", "upload_valid": "success", "create": "success"}),
+        ("wait", {"create": "success", "deferred": "success", "rescheduled": "success"}),
+        ("retrain_on_purpose", {"train": "success"}),
+        ("use", {"train": "success", "ask": "success"}),
+        ("sweep", {"train": "success", "best": "success"}),
+        (
+            "cancel",
+            {
+                "create": "success",
+                "release": "failed",
+                "wait": "upstream_failed",
+                "clean_up": "success",
+            },
+        ),
+    ],
+)
+def test_each_example_of_the_documentation_does_what_its_page_says(
+    emulator: Emulator,
+    dags: Callable[[str], dict[str, Any]],
+    run_dag: Callable[..., DagResult],
+    training_file: str,
+    name: str,
+    states: dict[str, str],
+) -> None:
+    (dag,) = dags(name).values()
+    result = run_dag(dag, **({"file": training_file} if "file" in dag.params else {}))
+    assert result.states == states
+    jobs = [job["status"] for job in emulator.jobs()]
+    assert jobs == {"cancel": ["cancelled"], "sweep": ["succeeded"] * 3}.get(name, ["succeeded"])
+
+
+def test_a_dag_that_is_scheduled_on_data_trains_on_it(
+    emulator: Emulator, dags: Callable[[str], dict[str, Any]], run_dag: Callable[..., DagResult]
+) -> None:
+    found = dags("retrain_on_data")
+    assert [asset.name for asset in found["export_tickets"].get_task("export").outlets] == ["support-tickets"]
+    result = run_dag(found["retrain_on_data"])
+    assert result.states == {"upload": "success", "train": "success"}
+
+
+@pytest.mark.parametrize("method", ["supervised", "dpo"])
+def test_the_line_of_each_method_is_one_that_the_check_takes(method: str) -> None:
+    assert check(EXAMPLES / f"{method}.jsonl", method=method).ok  # type: ignore[arg-type]
+
+
+def test_the_line_for_reinforcement_is_one_that_the_check_takes(tmp_path: Path) -> None:
+    path = EXAMPLES / "reinforcement.jsonl"
+    other = tmp_path / "valid.jsonl"
+    other.write_text('{"messages": [{"role": "user", "content": "Is it late?"}], "reference": "No."}\n')
+    assert check(path, validation_path=other, method="reinforcement").ok
+
+
+def test_the_commands_of_the_page_about_csv_files_run(tmp_path: Path) -> None:
+    rows = [
+        [message["content"] for message in json.loads(line)["messages"]]
+        for line in (EXAMPLES / "supervised.jsonl").read_text().splitlines()
+    ]
+    with (tmp_path / "faq.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["question", "answer"], *rows])
+    (tmp_path / "valid.jsonl").write_text(
+        '{"messages": [{"role": "user", "content": "Is it late?"}, {"role": "assistant", "content": "No."}]}\n'
+    )
+    for commands in shell_blocks(ROOT / "docs" / "how-to" / "csv.md"):
+        done = in_shell(commands, tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def shell_blocks(page: Path) -> Iterator[str]:
+    return iter(re.findall(r"```shell\n(.*?)```", page.read_text(), re.DOTALL))
+
+
+def in_shell(commands: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.run(
+        ["bash", "-euc", commands], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
