@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,6 @@ import pytest
 
 from airflow_provider_finetune.emulator import running
 from demo.standalone import Standalone
-from tests.conftest import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +24,19 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 DAG_ID = "training_page"
 
 
+def _examples() -> bytes:
+    rows = (
+        [{"role": "user", "content": f"{word} {n}"}, {"role": "assistant", "content": word.upper()}]
+        for n in range(20)
+        for word in ("red", "green", "blue")
+    )
+    return b"".join(json.dumps({"messages": messages}).encode() + b"\n" for messages in rows)
+
+
 def test_a_deferred_task_shows_its_job_live_and_whole_at_the_end(opened: Callable[..., Page]) -> None:
     with running(job_seconds=60) as emulator:
         with openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key) as client:
-            file = client.files.create(file=("train.jsonl", examples(60)), purpose="fine-tune").id
+            file = client.files.create(file=("train.jsonl", _examples()), purpose="fine-tune").id
         env = {"AIRFLOW_CONN_OPENAI_DEFAULT": emulator.connection, "PYTHONPATH": str(Path(__file__).parents[2])}
         with Standalone(Path(__file__).parent / "dags", env) as airflow:
             run = airflow.trigger(DAG_ID, {"file": file})
