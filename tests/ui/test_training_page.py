@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>'
 HOSTILE_LINK = "javascript:document.title='owned'"
 
+# Playwright keeps an event loop in its thread, which Airflow's dag.test() of other tests cannot stand.
+pytestmark = pytest.mark.system
+
 
 def shown(status: str = "running", steps: int = 40, total: int = 100, **job: Any) -> JobProgress:
     """What a task shows of a job that has done so many steps."""
