@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_finetune.jobs.payload import mapping, text
+from airflow_provider_finetune.jobs.payload import mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,12 +34,11 @@ def differences(request: JobRequest, job: Job) -> list[str]:
 
 def _differences(request: JobRequest, job: Job) -> Iterator[tuple[str, Any, Any]]:
     kind = mapping(request.method).get("type")
-    shown_method = mapping(job.method)
-    shown_kind = text(shown_method.get("type"))
+    shown_kind = job.method_type
     if kind and (shown_kind or "supervised") != kind:
         yield "method.type", kind, shown_kind
     places = (
-        mapping(mapping(shown_method.get(shown_kind or "")).get("hyperparameters")),
+        mapping(mapping(mapping(job.method).get(shown_kind or "")).get("hyperparameters")),
         mapping(job.hyperparameters),
     )
     for name, asked in request.asked_hyperparameters().items():

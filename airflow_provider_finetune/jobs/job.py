@@ -116,6 +116,16 @@ class Job:
             names=names,
         )
 
+    @property
+    def method_type(self) -> str | None:
+        """``supervised``, ``dpo``, ``reinforcement`` or another; None where the endpoint does not say."""
+        return text(mapping(self.method).get("type"))
+
+    def trained_with(self) -> dict[str, Any]:
+        """Return the hyperparameters, by name. OpenAI shows those of a supervised job twice, others in the method only."""
+        of_method = mapping(mapping(mapping(self.method).get(self.method_type or "")).get("hyperparameters"))
+        return {**of_method, **(self.hyperparameters or {})}
+
     def told(self) -> str:
         """Return what the job is, for people: ``succeeded``, or ``succeeded (the endpoint says COMPLETED)``."""
         if self.status not in KNOWN:

@@ -24,7 +24,7 @@ def outcome(job: Job, checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
         "checkpoints": checkpoints,
         "best_checkpoint": best_checkpoint(checkpoints),
         "trained_tokens": job.trained_tokens,
-        "hyperparameters": dict(job.hyperparameters) if job.hyperparameters else None,
+        "hyperparameters": job.trained_with() or None,
         "result_files": list(job.result_files),
         "created_at": job.created_at,
         "finished_at": job.finished_at,

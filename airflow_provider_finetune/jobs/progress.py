@@ -29,8 +29,8 @@ MOST_HYPERPARAMETERS = 40
 _LONGEST_MESSAGE = 500
 _LONGEST_VALUE = 100
 _OF_THE_JOB = (
-    "job_id", "status", "model", "fine_tuned_model", "hyperparameters", "trained_tokens", "created_at", "finished_at",
-    "estimated_finish", "error",
+    "job_id", "status", "model", "fine_tuned_model", "method", "hyperparameters", "trained_tokens", "created_at",
+    "finished_at", "estimated_finish", "error",
 )  # fmt: skip
 #: The words of the API, and of the servers that imitate it; there is no field for it.
 _CHECKPOINT = re.compile(r"Checkpoint created at step (\d{1,12})\b(?:.*Snapshot ID: (\S{1,200}))?")
@@ -62,7 +62,8 @@ class JobProgress:
             status=job.status,
             model=job.model,
             fine_tuned_model=job.fine_tuned_model,
-            hyperparameters=_plain(job.hyperparameters),
+            method=_cut(job.method_type, _LONGEST_VALUE),
+            hyperparameters=_plain(job.trained_with()),
             trained_tokens=job.trained_tokens,
             created_at=job.created_at,
             finished_at=job.finished_at,
@@ -128,7 +129,7 @@ class JobProgress:
         - ``metrics``: ``{"step": [...], "train_loss": [...], ...}``, see :meth:`.metrics.Metrics.to_json`.
         - ``events``: the last ones, oldest first, but for the training steps: ``{created_at, level, message}``, with
           ``level`` one of ``info``, ``warn``, ``error``.
-        - ``progress``: ``{job_id, status, model, hyperparameters, step, total_steps, train_loss, ...}``. Its
+        - ``progress``: ``{job_id, status, model, method, hyperparameters, step, total_steps, train_loss, ...}``. Its
           ``estimated_finish`` is the endpoint's, or follows from the steps so far.
         """
         return {"metrics": self.metrics.to_json(), "events": list(self.events), "progress": self.progress()}
@@ -177,10 +178,10 @@ class JobProgress:
             self.changed.add("progress")
 
 
-def _plain(hyperparameters: Mapping[str, Any] | None) -> dict[str, Any]:
+def _plain(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the hyperparameters that are a number, a word or a truth value."""
     shown: dict[str, Any] = {}
-    for name, value in list((hyperparameters or {}).items())[:MOST_HYPERPARAMETERS]:
+    for name, value in list(hyperparameters.items())[:MOST_HYPERPARAMETERS]:
         plain = _cut(value, _LONGEST_VALUE) if isinstance(value, str) else number(value)
         if plain is not None:
             shown[without_keys(str(name), LONGEST_NAME)] = plain

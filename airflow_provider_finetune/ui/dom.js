@@ -20,6 +20,18 @@ export function fill(node, ...children) {
   node.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
 }
 
+/**
+ * A table that scrolls by itself. columns: [title, whether its cells are numbers]; rows: {cells, best}, the first cell
+ * of a row is its heading.
+ */
+export function table(name, columns, rows) {
+  const place = (n) => columns[n][1] && "ft-number";
+  return [h("h2", {}, name), h("div", { class: "ft-scroll", role: "region", tabindex: 0, "aria-label": name }, h("table", {},
+    h("thead", {}, h("tr", {}, columns.map(([title], n) => h("th", { scope: "col", class: place(n) }, title)))),
+    h("tbody", {}, rows.map(({ cells, best }) => h("tr", { class: best && "ft-best" }, cells.map((cell, n) =>
+      n ? h("td", { class: place(n) }, cell) : h("th", { scope: "row" }, cell)))))))];
+}
+
 /** A link to another site; nothing where that is not what the text is. */
 export function link(url, label) {
   if (typeof url !== "string" || !/^https?:\/\//i.test(url)) return null;

@@ -1,11 +1,12 @@
 // The page's life: look at the task, show what there is of it, look again; nothing while nobody sees it.
 import { Refused, Task } from "./airflow.js";
 import { fill, h } from "./dom.js";
+import { evaluation } from "./evaluation.js";
 import { training } from "./training.js";
 import { language, wordsOf } from "./words.js";
 
-/** What tasks have to show. The first view that knows the operator, or finds its sign, shows it. */
-const VIEWS = [training];
+/** What tasks have to show: the view that knows the operator, or else the XCom `progress` of an operator it does not. */
+const VIEWS = [training, evaluation];
 
 const EVERY = 5000, SELDOM = 30000; // milliseconds between two looks: at a task that goes on, at any other
 const ENDED = new Set(["success", "failed", "skipped", "upstream_failed", "removed"]);
@@ -22,7 +23,7 @@ export function mount(place, task) {
   let words = null, page = null, view = null, version = null, timer = null, looking = false;
 
   const viewOf = ({ operator_name: name, operator }) => VIEWS.find(({ operators }) => operators.includes(name ?? operator));
-  const wanted = (instance) => viewOf(instance)?.keys ?? (view ? view.keys : VIEWS.map(({ sign }) => sign));
+  const wanted = (instance) => viewOf(instance)?.keys ?? (view ? view.keys : ["progress"]);
 
   async function look() {
     clearTimeout(timer);
@@ -31,7 +32,7 @@ export function mount(place, task) {
     let pause = SELDOM;
     try {
       let news = await reader.look(wanted);
-      const found = reader.instance && (viewOf(reader.instance) ?? VIEWS.find((one) => one.isOurs(reader.values)));
+      const found = reader.instance && (viewOf(reader.instance) ?? VIEWS.find((one) => one.isOurs(reader.values.progress)));
       if (found && found !== view) {
         view = found;
         news = (await reader.look(wanted)) || news;
@@ -64,7 +65,7 @@ export function mount(place, task) {
     }
     const { instance, values } = reader;
     const [given, stored] = sorted(values);
-    if (!view || (view.sign && !(view.sign in values))) {
+    if (!(view?.sign in values)) {
       page?.stop();
       page = null;
       fill(body, h("p", { class: "ft-quiet" }, words(!instance ? "missing" : view ? "nothing_ours" : "nothing")));

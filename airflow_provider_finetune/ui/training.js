@@ -1,15 +1,16 @@
 // What a task that creates, waits for or steers a fine-tuning job has to show.
 import { lineChart } from "./chart.js";
-import { copyable, fill, h, link } from "./dom.js";
+import { copyable, fill, h, link, table } from "./dom.js";
 import { metricOf } from "./words.js";
 
 export const training = {
   operators: ["CreateFineTuningJobOperator", "FineTuningJobSensor", "PauseFineTuningJobOperator",
     "ResumeFineTuningJobOperator", "CancelFineTuningJobOperator"],
-  /** The XCom by which such a task is known whatever its operator is called. */
+  /** Without this XCom there is nothing to show yet. */
   sign: "progress",
   keys: ["progress", "metrics", "events", "checkpoints", "best_checkpoint", "job_link"],
-  isOurs: (values) => typeof values.progress?.job_id === "string",
+  /** Whether a task is one whatever its operator is called, by its XCom `progress`. */
+  isOurs: (progress) => typeof progress?.job_id === "string",
   build,
 };
 
@@ -54,7 +55,7 @@ function build(words) {
     part(trouble, [values.progress, metrics, state, version, live], () => notes(progress, metrics, instance, live, version, words));
     part(tiles, [values.progress, best], () => figures(progress, best, words));
     part(curves.element, [metrics, values.progress, values.checkpoints, live], () => curves.show(metrics, progress, found, best, live));
-    part(checkpoints, [values.checkpoints, values.progress, best], () => table(found, best, words));
+    part(checkpoints, [values.checkpoints, values.progress, best], () => checkpointTable(found, best, words));
     part(events, [values.events], () => log(list(values.events), words));
     part(job, [values.progress], () => details(progress, words));
   }
@@ -182,22 +183,16 @@ function charts(words) {
 const FIRST = ["full_valid_loss", "valid_loss", "train_loss"];
 const NOT_METRICS = new Set(["step", "model", "id", "created_at"]);
 
-function table(rows, best, words) {
+function checkpointTable(rows, best, words) {
   if (!rows.length) return [];
   const names = [...new Set(rows.flatMap(Object.keys))].filter((name) => !NOT_METRICS.has(name) && rows.some((row) => typeof row[name] === "number"));
   names.sort((one, other) => rank(one) - rank(other) || one.localeCompare(other));
-  const row = (checkpoint) => {
-    const isBest = checkpoint.step === best?.step;
-    return h("tr", { class: isBest && "ft-best" },
-      h("th", { scope: "row" }, words.number(checkpoint.step), isBest && h("span", { class: "ft-star" }, ` ★ ${words("best_one")}`)),
-      names.map((name) => h("td", { class: "ft-number" }, words.number(checkpoint[name]))),
-      h("td", {}, typeof checkpoint.model === "string" ? copyable(checkpoint.model, words) : "–"));
-  };
-  return [h("h2", {}, words("checkpoints")),
-    h("div", { class: "ft-scroll", role: "region", tabindex: 0, "aria-label": words("checkpoints") }, h("table", {},
-      h("thead", {}, h("tr", {}, [words("step"), ...names.map(words.title), words("model")].map((name, n) =>
-        h("th", { scope: "col", class: n > 0 && n <= names.length && "ft-number" }, name)))),
-      h("tbody", {}, rows.map(row))))];
+  const columns = [[words("step")], ...names.map((name) => [words.title(name), true]), [words("model")]];
+  return table(words("checkpoints"), columns, rows.map((row) => {
+    const isBest = row.step === best?.step;
+    const step = [words.number(row.step), isBest && h("span", { class: "ft-star" }, ` ★ ${words("best_one")}`)];
+    return { best: isBest, cells: [step, ...names.map((name) => words.number(row[name])), typeof row.model === "string" ? copyable(row.model, words) : "–"] };
+  }));
 }
 
 const rank = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
@@ -221,6 +216,7 @@ function details(progress, words) {
   return [h("h2", {}, words("job")), h("dl", { class: "ft-details" },
     row(words("job_id"), h("code", {}, id)),
     row(words("base_model"), model && h("code", {}, model)),
+    row(words("method"), progress.method),
     row(words("fine_tuned_model"), tuned && copyable(tuned, words)),
     row(words("trained_tokens"), typeof tokens === "number" && words.number(tokens)),
     row(words("created"), created && words.moment(created)),
