@@ -27,6 +27,7 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": [
             "airflow_provider_finetune.links.FineTuningJobLink",
             "airflow_provider_finetune.links.TrainingLink",
+            "airflow_provider_finetune.links.EvaluationLink",
         ],
         "config": {
             "finetune": {

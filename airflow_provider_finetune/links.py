@@ -34,10 +34,16 @@ class TrainingLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the URL of the page."""
-        return training_link(ti_key)
+        return page_link(ti_key)
 
 
-def training_link(ti: Any) -> str:
+class EvaluationLink(TrainingLink):
+    """A button to the page that shows an evaluation: scores, and each model beside the baseline."""
+
+    name = "Evaluation"
+
+
+def page_link(ti: Any) -> str:
     """Return the URL of the page of a task instance, or of its key.
 
     On Airflow 3 it is relative: its UI resolves it, so a worker need not know where Airflow is served.
@@ -53,8 +59,8 @@ def training_link(ti: Any) -> str:
     return base + page + urlencode({**task, "api": "v1"}, quote_via=quote)
 
 
-def push_training_link(ti: Any) -> None:
+def push_page_link(ti: Any, link: BaseOperatorLink) -> None:
     """Make the button to our page appear now. By itself Airflow 3 asks for a link only when the task defers or ends."""
-    key = getattr(TrainingLink(), "xcom_key", None)
+    key = getattr(link, "xcom_key", None)
     if key is not None:
-        ti.xcom_push(key=key, value=training_link(ti))
+        ti.xcom_push(key=key, value=page_link(ti))

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.sdk import AirflowPlugin, conf
 
 from airflow_provider_finetune import __version__
-from airflow_provider_finetune.links import UI_PREFIX, FineTuningJobLink, TrainingLink
+from airflow_provider_finetune.links import UI_PREFIX, EvaluationLink, FineTuningJobLink, TrainingLink
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -28,6 +28,7 @@ OPERATORS = (
     "PauseFineTuningJobOperator",
     "ResumeFineTuningJobOperator",
     "CancelFineTuningJobOperator",
+    "EvaluateModelOperator",
 )
 #: For the page of its own: whatever a text might hold, it runs no script and loads nothing but these files.
 HEADERS = {
@@ -77,7 +78,7 @@ class FineTuningPlugin(AirflowPlugin):
 
     name = "finetune"
     # A class of links that no plugin or provider names hides every link of a task on Airflow 2.
-    operator_extra_links: list[Any] = [FineTuningJobLink(), TrainingLink()]  # noqa: RUF012 - as Airflow declares it
+    operator_extra_links: list[Any] = [FineTuningJobLink(), TrainingLink(), EvaluationLink()]  # noqa: RUF012 - Airflow's
 
     if hasattr(AirflowPlugin, "fastapi_apps"):
         fastapi_apps: list[Any] = [{"name": "Fine-tuning", "app": StaticFiles(), "url_prefix": UI_PREFIX}]

@@ -17,7 +17,7 @@ from airflow_provider_finetune.exceptions import (
     RequestRefused,
 )
 from airflow_provider_finetune.jobs.status import Decision, Kind, OnPaused
-from airflow_provider_finetune.links import LINK_KEY, push_training_link
+from airflow_provider_finetune.links import LINK_KEY, TrainingLink, push_page_link
 from airflow_provider_finetune.progress import show
 
 if TYPE_CHECKING:
@@ -198,4 +198,4 @@ class JobWaiting:
         """Make the links to the job's pages available: the vendor's, where it has one, and ours."""
         if urlsplit(str(self.hook.conn.base_url)).hostname == "api.openai.com":
             context["ti"].xcom_push(key=LINK_KEY, value=f"https://platform.openai.com/finetune/{job_id}")
-        push_training_link(context["ti"])
+        push_page_link(context["ti"], TrainingLink())

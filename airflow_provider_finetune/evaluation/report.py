@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-import math
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -26,16 +24,6 @@ class Shown:
     theirs: str
     our_grade: float
     their_grade: float
-
-
-def most_different(ours: Sequence[float], theirs: Sequence[float], most: int = SHOWN) -> list[int]:
-    """Return the places where two rows of grades differ most, the largest differences first."""
-    apart = (
-        (abs(left - right), -place)
-        for place, (left, right) in enumerate(zip(ours, theirs, strict=True))
-        if not math.isnan(left + right) and left != right
-    )
-    return [-place for _, place in heapq.nlargest(most, apart)]
 
 
 def markdown(result: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_finetune.evaluation.statistics import compare, score
+from airflow_provider_finetune.evaluation.statistics import compare, most_different, score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from airflow_provider_finetune.evaluation.cost import Prices
     from airflow_provider_finetune.evaluation.statistics import Paired
     from airflow_provider_finetune.evaluation.tally import Tally
+
+#: Examples that the result names for each comparison.
+MOST_DIFFERENT = 10
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ def result(
     baseline: int | None,
     candidates: int,
     *,
+    lines: Sequence[int],
     prices: Prices,
     confidence: float,
     **more: Any,
@@ -45,11 +49,15 @@ def result(
     :param models: the candidates, then the baseline if it is none of them.
     :param baseline: which of the models it is.
     :param candidates: how many of the models are candidates.
+    :param lines: the line of the dataset in which each example stands.
     :param more: parts that are taken over: ``dataset``, ``grader``, ``answers``, ``report`` …
     """
     rows = [_row(model, tally, prices, confidence) for model, tally in zip(models, tallies, strict=True)]
     comparisons = [
-        _comparison(models[i].model, models[baseline].model, paired)
+        {
+            **_comparison(models[i].model, models[baseline].model, paired),
+            "differ_most": _differ_most(tallies[i].grades, tallies[baseline].grades, lines),
+        }
         for i in range(candidates)
         if baseline is not None
         and i != baseline
@@ -85,6 +93,14 @@ def _comparison(model: str, baseline: str, paired: Paired) -> dict[str, Any]:
         "p_value": _short(paired.p_value),
         "test": paired.test,
     }
+
+
+def _differ_most(ours: Sequence[float], theirs: Sequence[float], lines: Sequence[int]) -> list[dict[str, Any]]:
+    """Return where to look first: lines of the dataset and grades, not a word of what stands there."""
+    return [
+        {"line": lines[place], "grade": _short(ours[place]), "baseline_grade": _short(theirs[place])}
+        for place in most_different(ours, theirs, MOST_DIFFERENT)
+    ]
 
 
 def _row(model: ModelToAsk, tally: Tally, prices: Prices, confidence: float) -> dict[str, Any]:

@@ -6,6 +6,7 @@ the same grades give the same numbers.
 
 from __future__ import annotations
 
+import heapq
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,6 +89,16 @@ def compare(model: Sequence[float], baseline: Sequence[float], confidence: float
         return Paired(len(pairs), wins, losses, ties, mean, low, high, sign_test(wins, losses), "binomial")
     low, high = _interval(differences, mean, confidence)
     return Paired(len(pairs), wins, losses, ties, mean, low, high, permutation_test(differences), "permutation")
+
+
+def most_different(ours: Sequence[float], theirs: Sequence[float], most: int) -> list[int]:
+    """Return the places where two rows of grades differ most, the largest differences first."""
+    apart = (
+        (abs(left - right), -place)
+        for place, (left, right) in enumerate(zip(ours, theirs, strict=True))
+        if not math.isnan(left + right) and left != right
+    )
+    return [-place for _, place in heapq.nlargest(most, apart)]
 
 
 def sign_test(wins: int, losses: int) -> float:

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.evaluation.example import last_question
-from airflow_provider_finetune.evaluation.report import Shown, html, most_different
+from airflow_provider_finetune.evaluation.report import SHOWN, Shown, html
+from airflow_provider_finetune.evaluation.statistics import most_different
 from airflow_provider_finetune.hooks.storage import place
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def write_report(
 def _differing(evaluation: Evaluation, candidates: int, baseline: int) -> dict[str, list[Shown]]:
     grades = [tally.grades for tally in evaluation.tallies]
     chosen = {
-        number: most_different(grades[number], grades[baseline]) for number in range(candidates) if number != baseline
+        number: most_different(grades[number], grades[baseline], SHOWN)
+        for number in range(candidates)
+        if number != baseline
     }
     wanted = {at for places in chosen.values() for at in places}
     examples = {at: example for at, example in evaluation.examples if at in wanted} if wanted else {}

@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import tempfile
+from array import array
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -19,7 +20,7 @@ from airflow_provider_finetune.exceptions import DatasetError
 from airflow_provider_finetune.hooks.storage import is_remote, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from typing import BinaryIO
 
 
@@ -29,6 +30,7 @@ class Examples:
 
     :ivar source: the name of the dataset.
     :ivar places: the place of each example, by its id.
+    :ivar lines: the line of the dataset in which each example stands first, by place; the first line is 1.
     :ivar duplicates: how many lines repeat another one; they are asked and counted once.
     :ivar prompt_bytes: of all questions together.
     :ivar prompt_messages: of all questions together.
@@ -38,6 +40,7 @@ class Examples:
     source: str
     sha256: str
     places: dict[bytes, int]
+    lines: Sequence[int]
     duplicates: int
     prompt_bytes: int
     prompt_messages: int
@@ -92,7 +95,7 @@ def read_examples(
     stack = ExitStack()
     try:
         local = _local(path, storage_conn_id, stack)
-        sizes: dict[bytes, tuple[int, int, int]] = {}
+        sizes: dict[bytes, tuple[int, int, int, int]] = {}
         prompts: dict[bytes, int] = {}
         duplicates, training = 0, list(training)
         with open(local, "rb") as lines:
@@ -105,6 +108,7 @@ def read_examples(
                     example.prompt_bytes,
                     len(example.question["messages"]),
                     len(json.dumps(example.item, ensure_ascii=False).encode()),
+                    number,
                 )
                 if training:
                     prompts[_prompt(example)] = number
@@ -123,6 +127,7 @@ def read_examples(
             path,
             sha256,
             {id: place for place, id in enumerate(chosen)},
+            array("q", (sizes[id][3] for id in chosen)),
             duplicates,
             totals[0],
             totals[1],

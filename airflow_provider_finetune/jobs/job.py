@@ -122,7 +122,7 @@ class Job:
         return text(mapping(self.method).get("type"))
 
     def trained_with(self) -> dict[str, Any]:
-        """Return the hyperparameters, by name. OpenAI shows those of a supervised job twice, others in the method only."""
+        """Return the hyperparameters, by name. OpenAI shows all but those of a supervised job in the method only."""
         of_method = mapping(mapping(mapping(self.method).get(self.method_type or "")).get("hyperparameters"))
         return {**of_method, **(self.hyperparameters or {})}
 

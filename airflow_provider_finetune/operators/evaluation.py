@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from airflow_provider_finetune.arguments import as_invalid_request, number, optional, required, seconds
 from airflow_provider_finetune.exceptions import EvaluationError, InvalidRequest
 from airflow_provider_finetune.jobs.request import explain, is_templated, plain
+from airflow_provider_finetune.links import EvaluationLink, push_page_link
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +105,7 @@ class EvaluateModelOperator(BaseOperator):
         "conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(("models", "extra_body", "prices"), "json")
+    operator_extra_links = (EvaluationLink(),)
     ui_color = "#dae8fc"
 
     def __init__(
@@ -182,6 +184,7 @@ class EvaluateModelOperator(BaseOperator):
         from airflow_provider_finetune.hooks.evaluation_report import write_report
         from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 
+        push_page_link(context["ti"], EvaluationLink())
         numbers = self._numbers(rendered=True)
         if self._limited != (numbers["max_cost"] is not None, numbers["max_examples"] is not None):
             raise InvalidRequest("max_cost or max_examples rendered to nothing, and would limit nothing")
@@ -227,6 +230,7 @@ class EvaluateModelOperator(BaseOperator):
                 evaluation.tallies,
                 baseline,
                 candidates,
+                lines=examples.lines,
                 prices=prices,
                 confidence=self.confidence,
                 dataset=examples.as_json(),

@@ -28,13 +28,15 @@ function build(words) {
     bar.className = `ft-bar ft-is-${kind}`;
     bar.setAttribute("aria-valuenow", done);
     bar.firstChild.style.width = `${done}%`;
-    fill(body, result?.models ? scores(result, words) : [], (result?.comparisons ?? []).length > 0 && comparisons(result, words));
+    const models = known(result?.models), compared = known(result?.comparisons);
+    fill(body, models.length > 0 && scores(models, result, words), compared.length > 0 && comparisons(compared, result, words));
   }
   return { element: h("div", {}, head, bar, body), update, stop() {} };
 }
 
-function scores(result, words) {
-  const rows = result.models.filter((row) => typeof row?.model === "string");
+const known = (rows) => (Array.isArray(rows) ? rows.filter((row) => typeof row?.model === "string") : []);
+
+function scores(rows, result, words) {
   const draw = scale(rows.flatMap((row) => [row.score_low, row.score_high]));
   const counts = ["errors", "empty", "ungraded"];
   const columns = [[words("model")], [words("step"), true], [words("score"), true], [words("interval", { share: result.confidence })],
@@ -51,8 +53,7 @@ function scores(result, words) {
     })))];
 }
 
-function comparisons(result, words) {
-  const rows = result.comparisons;
+function comparisons(rows, result, words) {
   const draw = scale(rows.flatMap((row) => [row.difference_low, row.difference_high]));
   const counts = ["wins", "losses", "ties"];
   const columns = [[words("model")], ...counts.map((name) => [words(name), true]), [words("difference"), true],
@@ -61,12 +62,12 @@ function comparisons(result, words) {
     table(words("against", { name: result.baseline }), columns, rows.map((row) => ({ cells: [
       h("code", {}, row.model), ...counts.map((name) => words.number(row[name])), words.number(row.difference),
       interval(row.difference, row.difference_low, row.difference_high, draw, words), words.number(row.p_value)] }))),
-    rows.filter((row) => row.differ_most?.length).map((row) => [
+    rows.filter((row) => row.differ_most?.length > 0).map((row) => [
       table(words("differ_most", { name: row.model }), [[words("line")], [words("score"), true], [words("baseline"), true]],
         row.differ_most.map((one) => ({ cells: [one.line, one.grade, one.baseline_grade].map(words.number) }))),
       h("p", { class: "ft-note" }, words(result.report ? "texts_in" : "no_texts", { report: result.report })),
     ]),
-  ].flat(2);
+  ];
 }
 
 /** The place of a value on the scale that all rows share; 0 is always on it. */

@@ -282,6 +282,10 @@ def test_the_result_is_the_contract_and_holds_no_text(endpoint: Endpoint, datase
     assert compared["ft:step10"]["difference_low"] > 0.7
     assert compared["ft:step10"]["p_value"] == pytest.approx(2**-19)
     assert (compared["ft:final"]["ties"], compared["ft:final"]["p_value"]) == (20, 1)
+    assert compared["ft:final"]["differ_most"] == []
+    lines = [one["line"] for one in compared["ft:step10"]["differ_most"]]
+    assert lines == list(range(1, 11))
+    assert compared["ft:step10"]["differ_most"][0] == {"line": 1, "grade": 1, "baseline_grade": 0}
     assert result["dataset"]["examples"] == 20
     assert result["answers"] == answers
     assert SECRET not in json.dumps([result, xcom])

@@ -61,6 +61,12 @@ def test_events_are_the_last_fifty_without_steps_and_hyperparameters_hold_no_key
     assert KEY not in json.dumps(progress.xcoms()["progress"])
 
 
+def test_hyperparameters_are_found_in_the_method_where_the_job_shows_them_nowhere_else() -> None:
+    method = {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 2, "beta": 0.1}}}
+    shown = of(job=Job("ftjob-1", "running", method=method)).progress()
+    assert (shown["method"], shown["hyperparameters"]) == ("dpo", {"n_epochs": 2, "beta": 0.1})
+
+
 def test_only_what_changed_is_news_and_the_next_is_due_half_a_minute_later() -> None:
     progress = of(step(1), said("Job started"))
     assert list(progress.news(100.0)) == ["metrics", "events", "progress"]

@@ -51,6 +51,39 @@ def said(message: str, level: int = 20, at: int = 1_790_000_000) -> Event:
     return Event(f"said-{at}-{level}", at, level, message)
 
 
+def evaluated(model: str, score: float, **more: Any) -> dict[str, Any]:
+    """What an evaluation returns of a model."""
+    return {
+        "model": model, "conn_id": "openai_default", "job_id": "ftjob-1", "base_model": None, "step": None,
+        "examples": 40, "errors": 0, "empty": 1, "ungraded": 0, "score": score, "score_low": score - 0.1,
+        "score_high": score + 0.1, "prompt_tokens": 900, "completion_tokens": 90, "latency_p50": 0.21,
+        "latency_p95": 0.4, "cost": None, **more,
+    }  # fmt: skip
+
+
+def evaluation(model: str = "ft:new", baseline: str = "ft:old", **more: Any) -> dict[str, Any]:
+    """What an evaluation of a model against a baseline returns."""
+    return {
+        "dataset": {"source": "evaluation.jsonl", "sha256": "0" * 64, "examples": 40, "duplicates": 0},
+        "grader": {"type": "string_check", "name": "same section", "sha256": "0" * 64},
+        "answers": "s3://bucket/answers.jsonl", "report": "s3://bucket/answers.html",
+        "models": [evaluated(model, 0.83), evaluated(baseline, 0.61)],
+        "baseline": baseline, "best": model, "confidence": 0.95,
+        "comparisons": [{
+            "model": model, "baseline": baseline, "examples": 40, "wins": 11, "losses": 2, "ties": 27,
+            "difference": 0.225, "difference_low": 0.05, "difference_high": 0.38, "p_value": 0.0225, "test": "binomial",
+            "differ_most": [{"line": 17, "grade": 1.0, "baseline_grade": 0.0}],
+        }],
+        **more,
+    }  # fmt: skip
+
+
+def asked(step: int, total: int = 80) -> dict[str, Any]:
+    """The progress of an evaluation."""
+    status = "succeeded" if step == total else "running"
+    return {"status": status, "step": step, "total_steps": total, "asked": step, "errors": 0, "spent": 0.0}
+
+
 def curves(page: Page) -> list[int]:
     """The number of points of each line that is drawn."""
     paths = page.locator("path.ft-line").evaluate_all("all => all.map(one => one.getAttribute('d'))")
@@ -72,6 +105,14 @@ def test_a_person_without_rights_is_told_so_and_sees_nothing(
     page.locator(".ft-chart").first.wait_for()
 
 
+def test_a_job_of_another_method_shows_that_and_its_hyperparameters(answers: Answers, opened: Opened) -> None:
+    answers.task("success")
+    answers.set(**shown("succeeded", method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2}}}).xcoms())
+    page = opened(answers.page())
+    page.get_by_text("dpo", exact=True).wait_for()
+    assert page.locator(".ft-parameters").inner_text() == "beta 0.2"
+
+
 def test_hostile_texts_are_shown_and_do_nothing(answers: Answers, opened: Opened) -> None:
     progress = shown(
         "failed", model=HOSTILE, fine_tuned_model=HOSTILE, hyperparameters={HOSTILE: HOSTILE},
@@ -86,6 +127,49 @@ def test_hostile_texts_are_shown_and_do_nothing(answers: Answers, opened: Opened
     assert HOSTILE in page.locator(".ft-events").inner_text()
     assert page.locator("img, .ft script, a[href^=javascript]").count() == 0
     assert page.title() == "wait - train"
+
+
+def test_hostile_texts_of_an_evaluation_are_shown_and_do_nothing(answers: Answers, opened: Opened) -> None:
+    result = evaluation(HOSTILE, HOSTILE, report=HOSTILE, grader={"type": HOSTILE, "name": HOSTILE})
+    answers.task("success", "EvaluateModelOperator")
+    answers.set(progress=asked(80), return_value=result)
+    page = opened(answers.page())
+    page.locator(".ft-interval").first.wait_for()
+    assert page.locator("tbody th code").first.inner_text() == HOSTILE
+    assert page.locator("img, .ft script, a[href^=javascript]").count() == 0
+    assert page.title() == "wait - train"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [None, 7, "s3://bucket/xcom", {"models": None}, {"models": [None, {}]}, {"models": [], "comparisons": [{}]}],
+)
+def test_an_evaluation_that_returned_something_else_breaks_nothing(
+    answers: Answers, opened: Opened, result: object
+) -> None:
+    answers.task("success", "EvaluateModelOperator")
+    answers.set(progress=asked(80), return_value=result)
+    opened(answers.page()).get_by_text("80 of 80").wait_for()
+
+
+def test_an_evaluation_is_live_and_shows_scores_and_comparison_at_its_end(answers: Answers, opened: Opened) -> None:
+    answers.task("running", "EvaluateModelOperator")
+    answers.set(progress=asked(20))
+    page = opened(answers.page())
+    page.get_by_text("20 of 80").wait_for()
+    assert page.get_by_role("progressbar").get_attribute("aria-valuenow") == "25"
+    answers.set(progress=asked(80), return_value=evaluation())
+    answers.task("success", "EvaluateModelOperator")
+    page.get_by_role("region", name="Scores").wait_for(timeout=15_000)
+    best = page.locator("tr.ft-best")
+    assert best.locator("code").inner_text() == "ft:new"
+    assert re.search("0.73 . 0.93", best.inner_text())
+    compared = page.get_by_role("region", name="Compared with ft:old").locator("tbody tr").inner_text().split("\t")
+    assert [cell.strip() for cell in compared[1:5]] == ["11", "2", "27", "0.225"]
+    assert page.get_by_role("region", name="Where ft:new differs most").locator("tbody").inner_text().split() == [
+        "17", "1", "0",
+    ]  # fmt: skip
+    assert page.get_by_text("s3://bucket/answers.html").is_visible()
 
 
 def test_new_steps_appear_without_reloading_and_only_what_changed_is_fetched(answers: Answers, opened: Opened) -> None:
@@ -164,9 +248,20 @@ def test_it_is_accessible_in_every_theme_and_width(answers: Answers, opened: Ope
     page.locator(".ft-chart").first.wait_for()
     assert page.evaluate("document.documentElement.classList.contains('dark')") == (theme == "dark")
     # Axe is a script from elsewhere, which the page's own policy rightly refuses; the driver runs it all the same.
-    found = axe.Axe().run(page)
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found.response["violations"]] == []
+    look = axe.Axe().run
+    assert violations(look(page)) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+
+    answers.task("success", "EvaluateModelOperator")
+    answers.set(progress=asked(80), return_value=evaluation())
+    page.reload()
+    page.locator(".ft-interval").first.wait_for()
+    assert violations(look(page)) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+
+
+def violations(found: Any) -> list[Any]:
+    return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found.response["violations"]]
 
 
 def test_the_keyboard_reads_the_values_of_a_step(answers: Answers, opened: Opened) -> None:
