@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import FrameType, TracebackType
 
+PASSWORDS = "passwords.json"
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 FINISHED = frozenset({"success", "failed"})
 SECONDS_TO_START = 240.0
@@ -52,6 +53,9 @@ class Standalone:
     :param database_url: SQLAlchemy URL of an empty metadata database; SQLite in the home by default.
     :param parallelism: worker processes.
     :param python: the interpreter whose Airflow is run.
+    :param path: the path that Airflow is served under, such as ``/airflow``.
+    :param users: people who log in, each with a role (``VIEWER``, ``USER``, ``OP``, ``ADMIN``, or empty for none); the
+        first one is this class's own. By default everybody may do everything.
     :param mode: one ``airflow standalone``, or its four components as processes of their own, which can be killed and
         started again one by one.
     """
@@ -64,13 +68,16 @@ class Standalone:
         database_url: str | None = None,
         parallelism: int = 4,
         python: str = sys.executable,
+        path: str = "",
+        users: Mapping[str, str] | None = None,
         mode: Literal["standalone", "components"] = "standalone",
     ) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="airflow-standalone-"))
         self.python = python
         self.mode = mode
         port, *log_ports = _free_ports(3)
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}{path}"
+        self.users = dict(users or {})
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
             # `airflow standalone` finds its components on the PATH.
@@ -88,13 +95,16 @@ class Standalone:
             "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": str(parallelism),
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": str(not self.users),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / PASSWORDS),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in self.users.items()),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(log_ports[0]),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(log_ports[1]),
             **({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_url} if database_url else {}),
             **(env or {}),
         }
+        (self.home / PASSWORDS).write_text(json.dumps({name: secrets.token_hex(8) for name in self.users}))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._sessions: list[int] = []
         self._token: str | None = None
@@ -330,8 +340,15 @@ class Standalone:
         :raises AirflowTrouble: the API refused.
         """
         if self._token is None and path != "/monitor/health":
-            self._token = self._send("GET", "/auth/token")["access_token"]
+            self._token = self.token(next(iter(self.users), None))
         return self._send(method, f"/api/v2{path}", body)
+
+    def token(self, user: str | None = None) -> str:
+        """Return a token with which a user is logged in."""
+        if user is None:
+            return str(self._send("GET", "/auth/token")["access_token"])
+        password = json.loads((self.home / PASSWORDS).read_text())[user]
+        return str(self._send("POST", "/auth/token", {"username": user, "password": password})["access_token"])
 
     # -- below
 

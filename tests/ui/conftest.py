@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from demo.chromium import running
 from tests.ui.answers import Answers, serving
 
 if TYPE_CHECKING:
@@ -14,23 +14,16 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """The system's Chromium; one for all tests."""
-    api = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("there is no Chromium here")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
+    pytest.importorskip("playwright.sync_api")
+    try:
+        with running() as browser:
+            yield browser
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture
@@ -46,9 +39,11 @@ def opened(browser: Browser) -> Iterator[Callable[..., Page]]:
     errors: list[str] = []
     contexts: list[Any] = []
 
-    def open_page(url: str, *, storage: dict[str, str] | None = None, **options: Any) -> Page:
+    def open_page(url: str, *, storage: dict[str, str] | None = None, token: str | None = None, **options: Any) -> Page:
         context = browser.new_context(**{"locale": "en-US", **options})
         contexts.append(context)
+        if token is not None:
+            context.add_cookies([{"name": "_token", "value": token, "domain": "127.0.0.1", "path": "/"}])
         for name, value in (storage or {}).items():
             context.add_init_script(f"localStorage.setItem({name!r}, {value!r})")
         page = context.new_page()

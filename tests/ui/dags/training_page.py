@@ -1,4 +1,4 @@
-"""A DAG whose deferred task the page "Training" is looked at for."""
+"""DAGs whose tasks the page "Training" is looked at for; the conf of a run names the training file."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ from airflow.sdk import dag
 
 from airflow_provider_finetune.operators.job import CreateFineTuningJobOperator
 
+TRAINED = {
+    "model": "gpt-4.1-mini-2025-04-14",
+    "training_file": "{{ dag_run.conf['file'] }}",
+    "wait_for_completion": True,
+    "poll_interval": 2,
+    "list_lag": 1,
+}
+
 
 @dag(schedule=None)
 def training_page() -> None:
-    """Create a job and wait for it; the conf of the run names the training file."""
-    CreateFineTuningJobOperator(
-        task_id="train",
-        model="gpt-4.1-mini-2025-04-14",
-        training_file="{{ dag_run.conf['file'] }}",
-        hyperparameters={"n_epochs": 3},
-        wait_for_completion=True,
-        poll_interval=2,
-        list_lag=1,
+    """Create a job and wait for it."""
+    CreateFineTuningJobOperator(task_id="train", hyperparameters={"n_epochs": 3}, **TRAINED)
+
+
+@dag(schedule=None)
+def mapped_pages() -> None:
+    """Create a job for each of two numbers of epochs."""
+    CreateFineTuningJobOperator.partial(task_id="train", **TRAINED).expand(
+        hyperparameters=[{"n_epochs": 1}, {"n_epochs": 50}]
     )
 
 
 training_page()
+mapped_pages()
