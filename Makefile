@@ -5,6 +5,7 @@
 # make gateway  LiteLLM in an environment of its own, for the test that runs it in front of the emulator; a minute
 # make docs     the documentation site, in build/docs
 # make bench    the benchmarks, each with its baseline
+# make screenshots  the pictures of the page in Airflow's UI, in docs; needs Chromium
 # make clean    remove what was made
 
 AIRFLOW ?= 3.3.2
@@ -14,7 +15,7 @@ RUN := $(VENV)/bin/python -m
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo demo-ui test test-endurance lint docs gateway bench clean
+.PHONY: demo demo-ui screenshots test test-endurance lint docs gateway bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.project
@@ -22,6 +23,9 @@ demo: $(VENV)/.project
 
 demo-ui: $(VENV)/.project
 	@$(RUN) demo --ui
+
+screenshots: $(VENV)/.project
+	@$(RUN) demo.screenshots docs
 
 test: lint
 	$(RUN) pytest -m "not system" -n 2 --dist loadfile $(ARGS)

@@ -106,7 +106,8 @@ def test_each_mapped_task_has_its_own_page_and_what_is_in_object_storage_is_said
 ) -> None:
     emulator.set(job_seconds=2)
     run = airflow.trigger("mapped_pages", {"file": file})
-    assert airflow.wait_for_run("mapped_pages", run, 200) == "success"
+    state = airflow.wait_for_run("mapped_pages", run, 200)
+    assert state == "success", [airflow.log("mapped_pages", run, "train", 1, index)[-3000:] for index in (0, 1)]
     ids = [airflow.xcom("mapped_pages", run, "train", "job_id", index) for index in (0, 1)]
     assert len(set(ids)) == 2
     token = airflow.token("ann")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import dag
 
 from airflow_provider_finetune.operators.job import CreateFineTuningJobOperator
 
 TRAINED = {
+    # Airflow 3.3.2 sometimes takes a task for failed that goes on within a second of its deferral.
+    "retries": 2,
+    "retry_delay": timedelta(seconds=1),
     "model": "gpt-4.1-mini-2025-04-14",
     "training_file": "{{ dag_run.conf['file'] }}",
     "wait_for_completion": True,
