@@ -89,7 +89,6 @@ class FineTuningPlugin(AirflowPlugin):
                 "destination": "task_instance",
                 "url_route": "training",
                 "icon": _path("icon.svg"),
-                "icon_dark_mode": _path("icon-dark.svg"),
                 # From Airflow 3.4 the tab is on these tasks only; earlier versions show it on all, and ignore this.
                 "applies_to": {"operator_name": list(OPERATORS)},
             }

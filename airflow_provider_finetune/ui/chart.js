@@ -133,7 +133,7 @@ function known(x, y, log) {
   return points;
 }
 
-/** The exponential moving average, without a pull towards the start. Steps that were left out count as time that passed. */
+/** The exponential moving average, without a pull towards the start; a step that was left out counts as time. */
 function smoothed(points, weight) {
   const usual = (points[points.length - 1][0] - points[0][0]) / (points.length - 1);
   let sum = 0, mass = 0, before = points[0][0] - usual;
@@ -162,7 +162,7 @@ function ticks(from, to, about) {
   return found;
 }
 
-/** The ticks of a logarithmic scale: 1, 2, 5 of each decade; only 1 where there are many, evenly where there is but a part. */
+/** The ticks of a logarithmic scale: 1, 2, 5 of each decade, or 1 of many; evenly in a part of one. */
 function decades(low, high) {
   const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
   const found = [];

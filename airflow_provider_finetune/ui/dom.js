@@ -32,6 +32,25 @@ export function table(name, columns, rows) {
       n ? h("td", { class: place(n) }, cell) : h("th", { scope: "row" }, cell)))))))];
 }
 
+/** How far something is: its `element`, and `show(share from 0 to 1 or null, kind)`. */
+export function progressBar(name) {
+  const element = h("div", { class: "ft-bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": name }, h("i"));
+  return { element, show(share, kind) {
+    const percent = 100 * (share ?? 0);
+    element.hidden = share === null;
+    element.className = `ft-bar ft-is-${kind}`;
+    element.setAttribute("aria-valuenow", Math.round(percent));
+    element.firstChild.style.width = `${percent}%`;
+  } };
+}
+
+/** The state of the task, and whether the page is live. */
+export function state(instance, live, words) {
+  const attempt = instance?.try_number > 1 ? ` · ${words("attempt", { n: instance.try_number })}` : "";
+  return h("span", { class: "ft-state" }, live && h("i", { class: "ft-pulse" }),
+    `${words(live ? "live" : "final")} · ${words("task", { state: instance?.state ?? "–" })}${attempt}`);
+}
+
 /** A link to another site; nothing where that is not what the text is. */
 export function link(url, label) {
   if (typeof url !== "string" || !/^https?:\/\//i.test(url)) return null;

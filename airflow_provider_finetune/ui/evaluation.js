@@ -1,5 +1,5 @@
 // What a task that evaluates models has to show: scores with their intervals, and each model beside the baseline.
-import { copyable, fill, h, s, table } from "./dom.js";
+import { copyable, fill, h, progressBar, s, state, table } from "./dom.js";
 
 export const evaluation = {
   operators: ["EvaluateModelOperator"],
@@ -13,25 +13,22 @@ const WIDE = 160, TALL = 18;
 
 function build(words) {
   const head = h("header", { class: "ft-head" });
-  const bar = h("div", { class: "ft-bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": words("answers") }, h("i"));
+  const bar = progressBar(words("answers"));
   const body = h("div", {});
 
   function update({ instance, values, live }) {
     const { progress, return_value: result } = values;
     const { step = 0, total_steps: total = 0, estimated_finish: expected, status } = progress ?? {};
-    const done = total > 0 ? Math.round((100 * step) / total) : 0;
     const kind = instance?.state === "failed" ? "bad" : status === "succeeded" ? "good" : "on";
     fill(head, h("span", { class: `ft-badge ft-is-${kind}`, role: "status" }, words.status(kind === "bad" ? "failed" : status)),
       h("span", {}, `${words("answers")}: `, words("steps", { step: words.number(step), total: words.number(total) })),
       live && expected && h("span", {}, `${words("expected")}: ${words.minute(expected)}`),
-      h("span", { class: "ft-state" }, live && h("i", { class: "ft-pulse" }), `${words(live ? "live" : "final")} · ${words("task", { state: instance?.state ?? "–" })}`));
-    bar.className = `ft-bar ft-is-${kind}`;
-    bar.setAttribute("aria-valuenow", done);
-    bar.firstChild.style.width = `${done}%`;
+      state(instance, live, words));
+    bar.show(total > 0 ? step / total : 0, kind);
     const models = known(result?.models), compared = known(result?.comparisons);
     fill(body, models.length > 0 && scores(models, result, words), compared.length > 0 && comparisons(compared, result, words));
   }
-  return { element: h("div", {}, head, bar, body), update, stop() {} };
+  return { element: h("div", {}, head, bar.element, body), update, stop() {} };
 }
 
 const known = (rows) => (Array.isArray(rows) ? rows.filter((row) => typeof row?.model === "string") : []);
@@ -40,7 +37,7 @@ function scores(rows, result, words) {
   const draw = scale(rows.flatMap((row) => [row.score_low, row.score_high]));
   const counts = ["errors", "empty", "ungraded"];
   const columns = [[words("model")], [words("step"), true], [words("score"), true], [words("interval", { share: result.confidence })],
-    ...counts.map((name) => [words(name), true]), ["p50, s", true], ["p95, s", true], [words("cost"), true]];
+    ...counts.map((name) => [words(name), true]), ["p50 / p95, s", true], [words("cost"), true]];
   const { source, examples } = result.dataset ?? {};
   return [h("p", { class: "ft-note" }, words("graded", { examples: words.number(examples), source, grader: result.grader?.name ?? result.grader?.type })),
     table(words("scores"), columns, rows.map((row) => ({
@@ -49,7 +46,7 @@ function scores(rows, result, words) {
         [copyable(row.model, words), row.model === result.best && h("span", { class: "ft-star" }, ` ★ ${words("best_one")}`),
           row.model === result.baseline && ` (${words("baseline")})`],
         words.number(row.step), words.number(row.score), interval(row.score, row.score_low, row.score_high, draw, words),
-        ...counts.map((name) => words.number(row[name])), words.number(row.latency_p50), words.number(row.latency_p95), words.number(row.cost)],
+        ...counts.map((name) => words.number(row[name])), `${words.number(row.latency_p50)} / ${words.number(row.latency_p95)}`, words.number(row.cost)],
     })))];
 }
 
@@ -65,7 +62,7 @@ function comparisons(rows, result, words) {
     rows.filter((row) => row.differ_most?.length > 0).map((row) => [
       table(words("differ_most", { name: row.model }), [[words("line")], [words("score"), true], [words("baseline"), true]],
         row.differ_most.map((one) => ({ cells: [one.line, one.grade, one.baseline_grade].map(words.number) }))),
-      h("p", { class: "ft-note" }, words(result.report ? "texts_in" : "no_texts", { report: result.report })),
+      result.report && h("p", { class: "ft-note" }, words("texts_in", { report: result.report })),
     ]),
   ];
 }

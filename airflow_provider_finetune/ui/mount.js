@@ -2,11 +2,12 @@
 import { Refused, Task } from "./airflow.js";
 import { fill, h } from "./dom.js";
 import { evaluation } from "./evaluation.js";
+import { promotion } from "./promotion.js";
 import { training } from "./training.js";
 import { language, wordsOf } from "./words.js";
 
-/** What tasks have to show: the view that knows the operator, or else the XCom `progress` of an operator it does not. */
-const VIEWS = [training, evaluation];
+/** The view that knows a task's operator, or else its XCom `progress`, shows it. */
+const VIEWS = [training, evaluation, promotion];
 
 const EVERY = 5000, SELDOM = 30000; // milliseconds between two looks: at a task that goes on, at any other
 const ENDED = new Set(["success", "failed", "skipped", "upstream_failed", "removed"]);
@@ -68,7 +69,7 @@ export function mount(place, task) {
     if (!(view?.sign in values)) {
       page?.stop();
       page = null;
-      fill(body, h("p", { class: "ft-quiet" }, words(!instance ? "missing" : view ? "nothing_ours" : "nothing")));
+      fill(body, h("p", { class: "ft-note" }, words(!instance ? "missing" : view ? "nothing_ours" : "nothing")));
       return;
     }
     if (!page) {
@@ -93,7 +94,7 @@ export function mount(place, task) {
   };
 }
 
-/** Tell values from the paths that stand for values in object storage. */
+/** Tell values from paths of values in object storage. */
 function sorted(values) {
   const stored = Object.keys(values).filter((key) => typeof values[key] === "string" && key !== "job_link");
   return [Object.fromEntries(Object.entries(values).filter(([key]) => !stored.includes(key))), stored];

@@ -1,6 +1,6 @@
 // What a task that creates, waits for or steers a fine-tuning job has to show.
 import { lineChart } from "./chart.js";
-import { copyable, fill, h, link, table } from "./dom.js";
+import { copyable, fill, h, link, progressBar, state, table } from "./dom.js";
 import { metricOf } from "./words.js";
 
 export const training = {
@@ -22,16 +22,16 @@ const CHARTS = ["loss", "accuracy", "reward"];
 /** The page: its `element`, `update({instance, values, live, version})` and `stop()`. */
 function build(words) {
   const head = h("header", { class: "ft-head" });
-  const bar = h("div", { class: "ft-bar", role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": words("progress") }, h("i"));
+  const bar = progressBar(words("progress"));
   const trouble = h("div", {});
   const tiles = h("dl", { class: "ft-tiles" });
   const curves = charts(words);
   const checkpoints = h("div", {});
   const events = h("div", {});
   const job = h("div", {});
-  const element = h("div", {}, head, bar, trouble, tiles, curves.element, checkpoints, h("div", { class: "ft-two" }, events, job));
+  const element = h("div", {}, head, bar.element, trouble, tiles, curves.element, checkpoints, h("div", { class: "ft-two" }, events, job));
 
-  // A part is made anew only when what it shows has changed: nobody loses the place they read, or a selection.
+  // A part is made anew only when it has changed: nobody loses the place they read, or a selection.
   const shown = new Map();
   const part = (node, about, make) => {
     const before = shown.get(node);
@@ -43,16 +43,11 @@ function build(words) {
   function update({ instance, values, live, version }) {
     const { metrics, job_link: url } = values;
     const progress = values.progress ?? {};
-    const state = instance?.state;
     const found = list(values.checkpoints ?? progress.checkpoints).filter((row) => typeof row?.step === "number");
     const best = values.best_checkpoint ?? progress.best_checkpoint;
-    part(head, [values.progress, url, state, instance?.try_number], () => heading(progress, url, instance, live, words));
-    const done = share(progress);
-    bar.hidden = done === null;
-    bar.setAttribute("aria-valuenow", Math.round(100 * (done ?? 0)));
-    bar.className = `ft-bar ft-is-${kind(progress.status)}`;
-    bar.firstChild.style.width = `${100 * (done ?? 0)}%`;
-    part(trouble, [values.progress, metrics, state, version, live], () => notes(progress, metrics, instance, live, version, words));
+    part(head, [values.progress, url, instance?.state, instance?.try_number], () => heading(progress, url, instance, live, words));
+    bar.show(share(progress), kind(progress.status));
+    part(trouble, [values.progress, metrics, instance?.state, version, live], () => notes(progress, metrics, instance, live, version, words));
     part(tiles, [values.progress, best], () => figures(progress, best, words));
     part(curves.element, [metrics, values.progress, values.checkpoints, live], () => curves.show(metrics, progress, found, best, live));
     part(checkpoints, [values.checkpoints, values.progress, best], () => checkpointTable(found, best, words));
@@ -71,13 +66,11 @@ function share({ status, step, total_steps: total }) {
 }
 
 function heading(progress, url, instance, live, words) {
-  const attempt = instance?.try_number > 1 ? ` · ${words("attempt", { n: instance.try_number })}` : "";
   return [
     progress.status && h("span", { class: `ft-badge ft-is-${kind(progress.status)}`, role: "status" }, words.status(progress.status)),
     progress.job_id && copyable(progress.job_id, words),
     link(url, words("vendor_page")),
-    h("span", { class: "ft-state" }, live && h("i", { class: "ft-pulse" }),
-      `${words(live ? "live" : "final")} · ${words("task", { state: instance?.state ?? "–" })}${attempt}`),
+    state(instance, live, words),
   ];
 }
 
@@ -98,7 +91,7 @@ function figures(progress, best, words) {
   const { step, total_steps: total, status, estimated_finish: expected, created_at: begun, finished_at: ended } = progress;
   const tile = (name, value, more) => h("div", {}, h("dt", {}, name), h("dd", {}, value, more && h("small", {}, more)));
   const losses = ["train_loss", "valid_loss"].filter((name) => typeof progress[name] === "number");
-  const measured = ["full_valid_loss", "valid_loss", "train_loss"].find((name) => typeof best?.[name] === "number");
+  const measured = FIRST.find((name) => typeof best?.[name] === "number");
   return [
     typeof step === "number" && tile(words("step"), words.number(step), total ? `/ ${words.number(total)}` : null),
     losses.map((name) => tile(words("latest", { name: words.metric(name) }), words.number(progress[name]))),
@@ -106,14 +99,13 @@ function figures(progress, best, words) {
     OVER.has(status) && ended
       ? tile(words("ended"), words.minute(ended), begun && words("took", { time: words.span(ended - begun) }))
       : expected && tile(words("expected"), words.minute(expected), words.until(expected)),
-  ].flat();
+  ];
 }
 
 /** The charts with their controls. */
 function charts(words) {
   const element = h("div", {});
-  const kept = (name, otherwise) => localStorage.getItem(`finetune.${name}`) ?? otherwise;
-  const view = { log: kept("log", "") === "yes", smoothing: Number(kept("smoothing", "0.6")) || 0 };
+  const view = { log: localStorage.getItem("finetune.log") === "yes", smoothing: Number(localStorage.getItem("finetune.smoothing") ?? 0.6) };
   const log = h("input", { type: "checkbox", checked: view.log });
   const smooth = h("input", { type: "range", min: 0, max: 0.99, step: 0.01, value: view.smoothing });
   const amount = h("output", {}, words.number(view.smoothing));
@@ -198,8 +190,8 @@ function checkpointTable(rows, best, words) {
 const rank = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
 
 function log(events, words) {
-  const one = ({ created_at: at, level, message }) => h("li", { class: level === "warn" || level === "error" ? `ft-${level}` : null },
-    h("time", { title: words.full(at), datetime: at > 0 ? new Date(at * 1000).toISOString() : null }, words.moment(at)),
+  const one = ({ created_at: at, level, message }) => h("li", { class: `ft-${level}` },
+    h("time", { datetime: at > 0 ? new Date(at * 1000).toISOString() : null }, words.moment(at)),
     h("span", {}, (level === "warn" || level === "error") && h("b", {}, words(level), " "), String(message ?? "")));
   return [h("h2", {}, words("events")), events.length
     ? h("div", { class: "ft-events", role: "region", tabindex: 0, "aria-label": words("events") },

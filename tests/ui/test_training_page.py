@@ -84,6 +84,26 @@ def asked(step: int, total: int = 80) -> dict[str, Any]:
     return {"status": status, "step": step, "total_steps": total, "asked": step, "errors": 0, "spent": 0.0}
 
 
+def decision(outcome: str = "kept", model: str = "ft:old", **more: Any) -> dict[str, Any]:
+    """What a task that promotes a model returns."""
+    return {
+        "name": "support-bot", "outcome": outcome, "promoted": outcome == "promoted", "candidate": "ft:new",
+        "champion": {"model": model, "conn_id": "openai_default"}, "before": model, "numbers": {"score": 0.8},
+        "reason": "ft:old stays the champion of support-bot: ft:new is 0.1 worse than ft:old.", **more,
+    }  # fmt: skip
+
+
+def records(*models: str) -> list[dict[str, Any]]:
+    """The history of a champion, newest first."""
+    return [
+        {
+            "number": number, "model": model, "scores": {"score": 0.5}, "promoted_by": "ann",
+            "promoted_at": "2026-11-25T10:00:00.000+00:00",
+        }
+        for number, model in zip(range(len(models), 0, -1), models, strict=True)
+    ]  # fmt: skip
+
+
 def curves(page: Page) -> list[int]:
     """The number of points of each line that is drawn."""
     paths = page.locator("path.ft-line").evaluate_all("all => all.map(one => one.getAttribute('d'))")
@@ -136,6 +156,27 @@ def test_hostile_texts_of_an_evaluation_are_shown_and_do_nothing(answers: Answer
     page = opened(answers.page())
     page.locator(".ft-interval").first.wait_for()
     assert page.locator("tbody th code").first.inner_text() == HOSTILE
+    assert page.locator("img, .ft script, a[href^=javascript]").count() == 0
+    assert page.title() == "wait - train"
+
+
+def test_a_promotion_shows_its_decision_and_the_history(answers: Answers, opened: Opened) -> None:
+    answers.task("skipped", "PromoteModelOperator")
+    answers.set(return_value=decision(), history=records("ft:old", "ft:older"))
+    page = opened(answers.page())
+    page.get_by_text("not promoted").wait_for()
+    assert page.get_by_text("ft:new is 0.1 worse than ft:old").is_visible()
+    rows = page.get_by_role("region", name="History").locator("tbody tr")
+    assert [row.locator("code").inner_text() for row in rows.all()] == ["ft:old", "ft:older"]
+    assert "ann" in rows.first.inner_text()
+
+
+@pytest.mark.parametrize("outcome", [None, 3, HOSTILE])
+def test_a_decision_that_is_none_or_hostile_breaks_nothing(answers: Answers, opened: Opened, outcome: Any) -> None:
+    answers.task("success", "RollbackModelOperator")
+    answers.set(return_value=decision(outcome, HOSTILE, reason=HOSTILE), history=[None, {}, *records(HOSTILE)])
+    page = opened(answers.page())
+    page.get_by_role("region", name="History").wait_for()
     assert page.locator("img, .ft script, a[href^=javascript]").count() == 0
     assert page.title() == "wait - train"
 
@@ -258,6 +299,12 @@ def test_it_is_accessible_in_every_theme_and_width(answers: Answers, opened: Ope
     page.locator(".ft-interval").first.wait_for()
     assert violations(look(page)) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+
+    answers.task("success", "PromoteModelOperator")
+    answers.set(return_value=decision(), history=records("ft:old", "ft:older"))
+    page.reload()
+    page.get_by_text("not promoted").wait_for()
+    assert violations(look(page)) == []
 
 
 def violations(found: Any) -> list[Any]:
