@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -14,7 +14,6 @@ from airflow_provider_finetune.exceptions import EvaluationError, InvalidRequest
 from airflow_provider_finetune.jobs.request import explain, is_templated, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -374,7 +373,7 @@ class EvaluateModelOperator(BaseOperator):
                         step if isinstance(step, int) else None,
                     )
                 ]
-            case list() | tuple() as several:
+            case Sequence() as several:  # also what a mapped task returned
                 return [model for one in several for model in self._read_models(name, one)]
         raise InvalidRequest(
             f"{name} is of type {type(given).__name__}; expected a name, a mapping with model and conn_id, the outcome "
