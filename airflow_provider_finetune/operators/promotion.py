@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -212,9 +213,16 @@ def _tell(operator: BaseOperator, context: Context, decision: Decision) -> dict[
     operator.log.info("%s", decision.reason)
     found = decision.as_json()
     if decision.changes:
-        asset = Asset(champion_uri(decision.name))
-        context["outlet_events"][AssetAlias(ALIAS)].add(asset, extra=found["champion"])
+        events: Any = context["outlet_events"][AssetAlias(ALIAS)]
+        events.add(Asset(champion_uri(decision.name)), extra=_extra(found["champion"]))
     return found
+
+
+def _extra(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record as the ``extra`` of an event. Airflow 2 takes no mapping in there, so it gets JSON text."""
+    if Asset.__name__ != "Dataset":  # as Airflow 2 calls it
+        return record
+    return {key: json.dumps(value) if isinstance(value, dict) else value for key, value in record.items()}
 
 
 def _run(context: Context) -> dict[str, Any]:

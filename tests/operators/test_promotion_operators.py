@@ -74,7 +74,10 @@ def events(name: str) -> list[dict[str, Any]]:
         key = Event.dataset_id
     with create_session() as session:
         rows = session.query(Event).join(Asset, Asset.id == key).filter(Asset.uri == f"finetune://{name}")
-        return [row.extra for row in rows.order_by(Event.id)]
+        found = [row.extra for row in rows.order_by(Event.id)]
+    if Asset.__name__ == "DatasetModel":  # Airflow 2 takes no mapping in there, so they are JSON text
+        return [{**extra, **{key: json.loads(extra[key]) for key in ("scores", "run")}} for extra in found]
+    return found
 
 
 def kept(name: str) -> str | None:
