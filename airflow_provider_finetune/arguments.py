@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import math
 import os
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.exceptions import InvalidRequest
+from airflow_provider_finetune.jobs.request import plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -68,6 +71,17 @@ def number(name: str, value: Any, *, least: float = 0, most: float = math.inf, w
         limit = f", at most {most}" if most < math.inf else ""
         raise InvalidRequest(f"{name} is {value!r}; expected {kind} of at least {least}{limit}")
     return int(found) if whole else found
+
+
+def literal(value: Any) -> Any:
+    """Return the list or mapping in a text that a template made of it; anything else as it is."""
+    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
+        for read in (json.loads, ast.literal_eval):
+            try:
+                return read(value)
+            except (ValueError, SyntaxError):
+                continue
+    return plain(value)
 
 
 def choice(name: str, value: object, choices: Collection[str]) -> None:

@@ -14,7 +14,9 @@
      ├── RequestRefused                 no retry: the server said no, and will again
      ├── RequestIgnored                 no retry: the endpoint would do otherwise than asked; the job was cancelled
      ├── DatasetError                   no retry: the data is bad or costs too much
-     └── EvaluationError                no retry: an evaluation can come to no result, or costs too much
+     ├── EvaluationError                no retry: an evaluation can come to no result, or costs too much
+     ├── NoChampion                     no model was promoted under a name yet
+     └── PromotionRefused               no retry: a model may not become champion
 
 A sensor that runs out of time raises Airflow's own ``AirflowSensorTimeout``.
 """
@@ -81,3 +83,11 @@ class DatasetError(FineTuningError, AirflowFailException):
 
 class EvaluationError(FineTuningError, AirflowFailException):
     """An evaluation can come to no result, or costs more than allowed. The answers so far are kept."""
+
+
+class NoChampion(FineTuningError):
+    """No model was promoted under this name yet."""
+
+
+class PromotionRefused(FineTuningError, AirflowFailException):
+    """A model may not become champion: it is not better, or it was compared with another model than the champion."""

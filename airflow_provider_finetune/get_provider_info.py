@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 _INTEGRATION = "Fine-tuning"
+_ASSET_URIS = [{"schemes": ["finetune"], "handler": "airflow_provider_finetune.assets.sanitize_uri"}]
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -21,14 +22,17 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [_entry("hooks.fine_tuning")],
-        "operators": [_entry("operators.job", "operators.dataset")],
+        "operators": [_entry("operators.job", "operators.dataset", "operators.model")],
         "sensors": [_entry("sensors.job")],
         "triggers": [_entry("triggers.job", "triggers.endpoint")],
         "extra-links": [
             "airflow_provider_finetune.links.FineTuningJobLink",
             "airflow_provider_finetune.links.TrainingLink",
             "airflow_provider_finetune.links.EvaluationLink",
+            "airflow_provider_finetune.links.PromotionLink",
         ],
+        "asset-uris": _ASSET_URIS,
+        "dataset-uris": _ASSET_URIS,  # as Airflow 2 calls them
         "config": {
             "finetune": {
                 "description": "Settings of airflow-provider-finetune.",

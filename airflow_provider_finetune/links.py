@@ -43,6 +43,12 @@ class EvaluationLink(TrainingLink):
     name = "Evaluation"
 
 
+class PromotionLink(TrainingLink):
+    """A button to the page that shows the decision on a promotion, and the champions before."""
+
+    name = "Promotion"
+
+
 def page_link(ti: Any) -> str:
     """Return the URL of the page of a task instance, or of its key.
 

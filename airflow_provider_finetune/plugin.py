@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from airflow.providers.common.compat.sdk import AirflowPlugin, conf
 
 from airflow_provider_finetune import __version__
-from airflow_provider_finetune.links import UI_PREFIX, EvaluationLink, FineTuningJobLink, TrainingLink
+from airflow_provider_finetune.links import UI_PREFIX, EvaluationLink, FineTuningJobLink, PromotionLink, TrainingLink
+from airflow_provider_finetune.models import champion
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -29,6 +30,8 @@ OPERATORS = (
     "ResumeFineTuningJobOperator",
     "CancelFineTuningJobOperator",
     "EvaluateModelOperator",
+    "PromoteModelOperator",
+    "RollbackModelOperator",
 )
 #: For the page of its own: whatever a text might hold, it runs no script and loads nothing but these files.
 HEADERS = {
@@ -74,11 +77,18 @@ def _path(name: str) -> str:
 
 
 class FineTuningPlugin(AirflowPlugin):
-    """Adds the tab "Training" (Airflow 3.1 and later), and the page that the button "Training" leads to."""
+    """Adds the tab "Training" (Airflow 3.1 and later), the page that the button "Training" leads to, and a macro."""
 
     name = "finetune"
     # A class of links that no plugin or provider names hides every link of a task on Airflow 2.
-    operator_extra_links: list[Any] = [FineTuningJobLink(), TrainingLink(), EvaluationLink()]  # noqa: RUF012 - Airflow's
+    operator_extra_links: list[Any] = [  # noqa: RUF012 - as Airflow declares it
+        FineTuningJobLink(),
+        TrainingLink(),
+        EvaluationLink(),
+        PromotionLink(),
+    ]
+    #: ``{{ macros.finetune.champion("support-bot").model }}``
+    macros: list[Any] = [champion]  # noqa: RUF012
 
     if hasattr(AirflowPlugin, "fastapi_apps"):
         fastapi_apps: list[Any] = [{"name": "Fine-tuning", "app": StaticFiles(), "url_prefix": UI_PREFIX}]

@@ -175,7 +175,8 @@ def _serialize(dag: DAG) -> None:
     try:
         from airflow.dag_processing.bundles.manager import DagBundlesManager
         from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-    except ImportError:  # Airflow 2 does not need it
+    except ImportError:  # Airflow 2 needs the aliases among the outlets only
+        dag.sync_to_db()
         return
     DagBundlesManager().sync_bundles_to_db()
     folder = os.environ["AIRFLOW__CORE__DAGS_FOLDER"]

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 from pydantic import BaseModel, ValidationError
 
-from airflow_provider_finetune.arguments import as_invalid_request, number, optional, required, seconds
+from airflow_provider_finetune.arguments import as_invalid_request, literal, number, optional, required, seconds
 from airflow_provider_finetune.exceptions import EvaluationError, InvalidRequest
 from airflow_provider_finetune.jobs.request import explain, is_templated, plain
 from airflow_provider_finetune.links import EvaluationLink, push_page_link
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -362,7 +359,7 @@ class EvaluateModelOperator(BaseOperator):
     def _read_models(self, name: str, given: Any) -> list[ModelToAsk]:
         from airflow_provider_finetune.evaluation.result import ModelToAsk
 
-        match _literal(given):
+        match literal(given):
             case None:
                 return []
             case str() as text:
@@ -380,7 +377,7 @@ class EvaluateModelOperator(BaseOperator):
                         step if isinstance(step, int) else None,
                     )
                 ]
-            case list() | tuple() as several:
+            case Sequence() as several:  # also what a mapped task returned
                 return [model for one in several for model in self._read_models(name, one)]
         raise InvalidRequest(
             f"{name} is of type {type(given).__name__}; expected a name, a mapping with model and conn_id, the outcome "
@@ -422,17 +419,6 @@ _PYTHON = "grader has a python part, which runs code on the worker: set allow_py
 
 def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
-
-
-def _literal(value: Any) -> Any:
-    """Return the value in a text that a template made of a list or a mapping."""
-    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
-        for read in (json.loads, ast.literal_eval):
-            try:
-                return read(value)
-            except (ValueError, SyntaxError):
-                continue
-    return plain(value)
 
 
 def _beside(answers: str | None, report: str | None) -> str | None:

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from airflow_provider_finetune.operators.evaluation import EvaluateModelOperator
+from airflow_provider_finetune.operators.promotion import PromoteModelOperator, RollbackModelOperator
 
-__all__ = ["EvaluateModelOperator"]
+__all__ = ["EvaluateModelOperator", "PromoteModelOperator", "RollbackModelOperator"]

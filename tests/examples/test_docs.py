@@ -8,11 +8,16 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import openai
 import pytest
 
 from airflow_provider_finetune.datasets import check
@@ -109,6 +114,71 @@ def test_a_dag_that_is_scheduled_on_data_trains_on_it(
     assert [asset.name for asset in found["export_tickets"].get_task("export").outlets] == ["support-tickets"]
     result = run_dag(found["retrain_on_data"])
     assert result.states == {"upload": "success", "train": "success"}
+
+
+def test_a_model_is_promoted_served_and_read_through_the_rest_api(
+    emulator: Emulator,
+    dags: Callable[[str], dict[str, Any]],
+    run_dag: Callable[..., DagResult],
+    training_file: str,
+    until: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("airflow_provider_finetune.hooks.champions.VariableStore.sleep", lambda *_: None)
+    with openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key) as client:
+        job = client.fine_tuning.jobs.create(model="gpt-4.1-mini-2025-04-14", training_file=training_file)
+    model = until(job.id, "succeeded")["fine_tuned_model"]
+    colours = [(f"{word} {n}", word.upper()) for n in range(100, 110) for word in ("red", "green", "blue")]
+    turns = [[{"role": "user", "content": ask}, {"role": "assistant", "content": say}] for ask, say in colours]
+    Path("evaluation.jsonl").write_text("".join(json.dumps({"messages": messages}) + "\n" for messages in turns))
+    found = dags("promote")
+    try:
+        result = run_dag(found["promote"], model=model)
+        assert result.states == {"in_use": "success", "evaluate": "success", "promote": "success"}
+        assert run_dag(found["serve"]).xcom("ask").isupper()
+        assert "the first champion" in str(run_dag(found["roll_back"]).error("roll_back"))
+        with variables_served() as (url, requests):
+            monkeypatch.setenv("AIRFLOW_URL", url)
+            monkeypatch.setenv("AIRFLOW_TOKEN", "token")
+            monkeypatch.setattr(sys, "argv", ["champion.py", "support-bot"])
+            runpy.run_path(str(EXAMPLES / "champion.py"), run_name="__main__")
+        assert capsys.readouterr().out.splitlines()[-1] == model
+        assert requests == [("/api/v2/variables/finetune_champion_support-bot", "Bearer token")]
+    finally:
+        from airflow.models import Variable
+
+        Variable.delete("finetune_champion_support-bot")
+
+
+@contextmanager
+def variables_served() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
+    """Serve the Variables in the database in the form of Airflow's REST API; yield the URL and what was asked."""
+    module = pytest.importorskip("airflow.api_fastapi.core_api.datamodels.variables", reason="the API of Airflow 3")
+    requests: list[tuple[str, str | None]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            from airflow.models import Variable
+            from airflow.utils.session import create_session
+
+            requests.append((self.path, self.headers["authorization"]))
+            with create_session() as session:
+                row = session.query(Variable).filter(Variable.key == self.path.rpartition("/")[2]).one()
+                body = module.VariableResponse.model_validate(row, from_attributes=True).model_dump_json(by_alias=False)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body.replace('"val":', '"value":', 1).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", requests
+        server.shutdown()
+        thread.join()
 
 
 @pytest.mark.parametrize("method", ["supervised", "dpo"])

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from airflow_provider_finetune.emulator import Emulator
@@ -130,3 +130,57 @@ class TestPreferences:
         answer = result.xcom("ask")
         assert answer.startswith("[")
         assert answer.endswith("]")
+
+
+class TestPromotion:
+    @pytest.fixture(autouse=True)
+    def a_fresh_start(self, airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """The examples share a champion, which no other test may leave behind."""
+        from airflow.models import Variable
+
+        monkeypatch.setattr("airflow_provider_finetune.hooks.champions.VariableStore.sleep", lambda *_: None)
+        yield
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            session.query(Variable).filter(Variable.key == "finetune_champion_airflow-config").delete()
+
+    def test_a_good_model_becomes_champion_and_a_spoiled_one_is_refused_with_its_numbers(
+        self, emulator: Emulator, run_dag: Callable[..., DagResult], tmp_path: Path
+    ) -> None:
+        pytest.importorskip("airflow.providers.standard.operators.hitl", reason="approval needs Airflow 3.1")
+        module = load("retrain_and_promote")
+        conf = {"folder": str(tmp_path), "approve": False}
+
+        first = run_dag(dag_of(module, "retrain_and_promote"), **conf)
+        assert first.states == {**dict.fromkeys(first.states, "success"), "approve": "skipped"}
+        promoted = first.xcom("promote")
+        assert promoted["outcome"] == "promoted"
+        assert promoted["numbers"]["compared_with"] == MODEL
+
+        served = run_dag(dag_of(load("serve"), "serve_airflow_config"))
+        assert served.xcom("ask")["model"] == promoted["champion"]["model"]
+        assert served.xcom("ask")["answer"]
+
+        second = run_dag(dag_of(module, "retrain_and_promote"), **conf, spoil=True)
+        assert second.states == {**first.states, "promote": "skipped"}
+        kept = second.xcom("promote")
+        assert kept["outcome"] == "kept"
+        assert kept["champion"]["model"] == promoted["champion"]["model"] == kept["numbers"]["compared_with"]
+        assert kept["numbers"]["difference"] < -0.2
+        assert " stays the champion of airflow-config: " in kept["reason"]
+        models = [*first.xcom("evaluate")["models"], *second.xcom("evaluate")["models"]]
+        asked = emulator.requests("POST", "/chat/completions")
+        in_evaluations = len(asked) - 1
+        assert in_evaluations == (len(models) - 1) * kept["numbers"]["examples"], "the champion was asked again"
+
+    def test_of_a_sweep_the_model_that_answers_best_becomes_champion(
+        self, emulator: Emulator, run_dag: Callable[..., DagResult], tmp_path: Path
+    ) -> None:
+        result = run_dag(dag_of(load("sweep"), "sweep_and_promote"), folder=str(tmp_path))
+        assert set(result.states.values()) == {"success"}
+        evaluation, decision = result.xcom("evaluate"), result.xcom("promote")
+        assert len(emulator.jobs()) == 3
+        assert len({row["job_id"] for row in evaluation["models"]} - {None}) == 3
+        assert decision["champion"]["model"] == evaluation["best"]
+        assert decision["numbers"]["score"] == max(row["score"] for row in evaluation["models"])
