@@ -62,5 +62,13 @@ def real(ours: list[float], theirs: list[float], *, model: str = "new", baseline
         tallies.append(tally)
     models = [ModelToAsk(model, "openai_default", base_model="base"), ModelToAsk(baseline, "openai_default")]
     return result(
-        models, tallies, 1, 1, prices=Prices(None), confidence=0.95, dataset={"sha256": "d" * 64}, grader={"name": "g"}
+        models,
+        tallies,
+        1,
+        1,
+        lines=range(1, len(ours) + 1),
+        prices=Prices(None),
+        confidence=0.95,
+        dataset={"sha256": "d" * 64},
+        grader={"name": "g"},
     )
