@@ -1,6 +1,7 @@
-"""The demo: a real Airflow trains a model on the emulator, and asks it what it has learned.
+"""The demo: a real Airflow trains a model on the emulator, measures it, makes it the champion, and lets a DAG use it.
 
-Nothing is left behind, however it ends; the exit code is 0 when the fine-tuned model beats the base model.
+Then it trains a second model, on wrong labels, which must not become the champion. Nothing is left behind, however the
+demo ends; the exit code is 0 when it went as promised.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_finetune.emulator import Emulator
 
-DAG_ID = "retrain_on_airflow_config"
+DAG_ID = "retrain_and_promote"
+SERVING = "serve_airflow_config"
+#: The second job need not show how a wait looks.
+SECONDS_OF_SECOND_JOB = 8.0
 DAGS = Path(__file__).parents[1] / "example_dags"
 SECONDS_TO_RUN = 600.0
 WIDTH_OF_BAR = 24
@@ -36,6 +40,7 @@ STATES = {
     "failed": "red",
     "upstream_failed": "red",
     "up_for_retry": "yellow",
+    "skipped": "dim",
 }
 
 
@@ -57,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Demo:
-    """One run of the retraining DAG, watched through Airflow's REST API.
+    """Two runs of the retraining DAG, watched through Airflow's REST API.
 
     :param job_seconds: how long the training takes.
     :param stays: whether Airflow goes on running afterwards.
@@ -88,10 +93,7 @@ class Demo:
             airflow = stack.enter_context(Standalone(DAGS, env))
             say.line(f"  airflow   {airflow.url}  (healthy after {say.clock().strip()})")
             client = stack.enter_context(openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key))
-            run_id = airflow.trigger(DAG_ID, {"folder": str(airflow.home / "dataset")})
-            say.title(f"{DAG_ID}, {run_id}")
-            succeeded = self._watch(airflow, client, run_id) == "success"
-            code = self._report(airflow, emulator, run_id) if succeeded else self._explain(airflow, run_id)
+            code = self._train_twice(airflow, emulator, client)
             if self.stays:
                 say.line(f"\nAirflow goes on at {say.paint(airflow.url, 'bold')} until you press Ctrl-C.")
                 try:
@@ -102,6 +104,28 @@ class Demo:
             say.live("stopping Airflow and the endpoint ...")
         say.line(say.paint(f"\nDone in {say.clock().strip()}; nothing is left running.", "dim"))
         return code
+
+    def _train_twice(self, airflow: Standalone, emulator: Emulator, client: openai.OpenAI) -> int:
+        """Train a good model and a bad one; return the exit code."""
+        conf = {"folder": str(airflow.home / "dataset"), "approve": False}
+        run_id = airflow.trigger(DAG_ID, conf)
+        self.terminal.title(f"{DAG_ID}, {run_id}")
+        if self._watch(airflow, client, run_id) != "success":
+            return self._explain(airflow, run_id)
+        kept_promises = [self._report(airflow, run_id)]
+
+        emulator.set(job_seconds=min(self.job_seconds, SECONDS_OF_SECOND_JOB))
+        second = airflow.trigger(DAG_ID, {**conf, "spoil": True})
+        self.terminal.title("The same again, trained on wrong labels")
+        self.states.clear()
+        if self._watch(airflow, client, second) != "success":
+            return self._explain(airflow, second)
+        kept_promises += [self._report_gate(airflow, second), self._report_use(airflow), len(emulator.jobs()) == 2]
+        self.terminal.line(f"\n  Jobs paid for: {len(emulator.jobs())}.")
+        if not all(kept_promises):
+            self.terminal.line(self.terminal.paint("\nThat is not what this demo promises.", "red"))
+            return 1
+        return 0
 
     def _watch(self, airflow: Standalone, client: openai.OpenAI, run_id: str) -> str:
         """Show the run until it ends; return its state."""
@@ -130,10 +154,10 @@ class Demo:
         detail = ""
         if state == "deferred":
             detail = "the triggerer waits; no worker is held"
-        elif state == "success" and task_id in ("upload_train", "upload_validation", "create", "validate", "wait"):
+        elif state == "success" and task_id in ("upload", "create", "validate", "wait"):
             value = airflow.xcom(DAG_ID, run_id, task_id)
             if task_id == "validate":
-                detail = f"{value['training']['examples']} + {value['validation']['examples']} examples, "
+                detail = f"{value['training']['examples']} examples, "
                 detail += f"{value['errors']['total']} errors, {value['warnings']['total']} warnings"
             else:
                 detail = value["fine_tuned_model"] if task_id == "wait" else value
@@ -152,40 +176,49 @@ class Demo:
                     return
             self.terminal.live(f"  training {job.status}")
 
-    def _report(self, airflow: Standalone, emulator: Emulator, run_id: str) -> int:
-        """Show what came of it; return the exit code."""
+    def _report(self, airflow: Standalone, run_id: str) -> bool:
+        """Show what came of the first run; return whether it is what the demo promises."""
         say = self.terminal
-        outcome = airflow.xcom(DAG_ID, run_id, "wait")
-        evaluation = airflow.xcom(DAG_ID, run_id, "evaluate")
-        accuracies = evaluation["accuracies"]
-        base, tuned = accuracies["base model"], accuracies["fine-tuned model"]
-        best = outcome["best_checkpoint"]
-        say.title("The fine-tuned model, as the tasks behind it received it")
-        say.line(f"  model            {say.paint(outcome['fine_tuned_model'], 'green')}")
-        say.line(f"  best checkpoint  {best['model']}")
-        say.line(f"  trained tokens   {outcome['trained_tokens']:,}")
-        say.title(f"Right answers on {evaluation['held_out']} options that nobody was trained on")
-        say.line(say.paint(f"  {'':<24}{'train loss':>12}{'valid loss':>12}{'accuracy':>12}", "dim"))
-        for name in ("always the same answer", "base model"):
-            say.line(f"  {name:<24}{'':>24}{accuracies[name]:>12.1%}")
-        for row in outcome["checkpoints"]:
-            name = f"checkpoint, step {row['step']}"
-            losses = "".join(_loss(row.get(key)) for key in ("train_loss", "full_valid_loss"))
-            mark = say.paint("  best", "green") if row == best else ""
-            say.line(f"  {name:<24}{losses}{accuracies[name]:>12.1%}{mark}")
-        say.line(f"  {'fine-tuned model':<24}{'':>24}{tuned:>12.1%}")
+        outcome, evaluation = (airflow.xcom(DAG_ID, run_id, task_id) for task_id in ("wait", "evaluate"))
+        decision = airflow.xcom(DAG_ID, run_id, "promote")
+        say.title(f"Right answers on {evaluation['dataset']['examples']} options that nobody was trained on")
+        say.line(say.paint(f"  {'':<24}{'train loss':>12}{'right':>12}{'95 % interval':>18}", "dim"))
+        losses = {row["model"]: row.get("train_loss") for row in outcome["checkpoints"]}
+        for row in reversed(evaluation["models"]):
+            if row["model"] == evaluation["baseline"]:
+                name = "base model"
+            elif row["model"] == outcome["fine_tuned_model"]:
+                name = "fine-tuned model"
+            else:
+                name = f"checkpoint, step {row['step']}"
+            interval = f"{row['score_low']:.1%} to {row['score_high']:.1%}"
+            mark = say.paint("  best", "green") if row["model"] == evaluation["best"] else ""
+            say.line(f"  {name:<24}{_loss(losses.get(row['model']))}{row['score']:>12.1%}{interval:>18}{mark}")
+        say.title("The champion")
+        say.line(f"  {say.paint(decision['reason'], 'green' if decision['promoted'] else 'red')}")
         took = outcome["finished_at"] - outcome["created_at"]
         say.title("What the wait cost")
         say.line(
             f"  The job took {took} s. The task that waited for it held a worker for {self.held['wait']:.1f} s: to"
         )
         say.line("  begin and to take up the result. That is the same for a job of 30 seconds and for one of 30 hours.")
-        jobs = emulator.jobs()
-        say.line(f"  Jobs paid for: {len(jobs)}.")
-        if tuned <= base or len(jobs) != 1:
-            say.line(say.paint("\nThat is not what this demo promises.", "red"))
-            return 1
-        return 0
+        return decision["outcome"] == "promoted"
+
+    def _report_gate(self, airflow: Standalone, run_id: str) -> bool:
+        """Show why the second model was refused; return whether it was."""
+        decision = airflow.xcom(DAG_ID, run_id, "promote")
+        self.terminal.title("The second model is not promoted")
+        self.terminal.line(f"  {decision['reason']}")
+        return decision["outcome"] == "kept"
+
+    def _report_use(self, airflow: Standalone) -> bool:
+        """Show what the DAG made of it that is scheduled on the champion; return whether it ran once."""
+        runs = airflow.api("GET", f"/dags/{SERVING}/dagRuns")["dag_runs"]
+        self.terminal.title(f"{SERVING} is scheduled on the champion, and ran {len(runs)} time(s)")
+        for run in runs:
+            asked = airflow.xcom(SERVING, run["dag_run_id"], "ask")
+            self.terminal.line(f"  {run['state']}; {asked and asked['model']} answers {asked and asked['answer']}")
+        return [run["state"] for run in runs] == ["success"]
 
     def _explain(self, airflow: Standalone, run_id: str) -> int:
         """Show why the run failed; return the exit code."""

@@ -165,10 +165,10 @@ def variables_served() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
             requests.append((self.path, self.headers["authorization"]))
             with create_session() as session:
                 row = session.query(Variable).filter(Variable.key == self.path.rpartition("/")[2]).one()
-                body = module.VariableResponse.model_validate(row, from_attributes=True).model_dump_json(by_alias=False)
+                body = module.VariableResponse.model_validate(row, from_attributes=True).model_dump_json(by_alias=True)
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(body.replace('"val":', '"value":', 1).encode())
+            self.wfile.write(body.encode())
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -1,7 +1,8 @@
-"""The demo leaves nothing behind, however it ends."""
+"""The demo shows what it promises, and leaves nothing behind, however it ends."""
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 COMPONENTS = 5  # airflow standalone and its four
@@ -43,6 +44,20 @@ def test_an_interrupted_demo_leaves_no_process_and_no_file(
     assert demo.returncode == code
     _, left = psutil.wait_procs(started, timeout=5)
     assert left == []
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_the_first_model_becomes_champion_the_spoiled_one_does_not_and_the_champion_is_used_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-m", "demo", "--job-seconds", "5"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "becomes the first champion of airflow-config" in done.stdout
+    assert re.search(r"stays the champion of airflow-config: .* is 0\.\d+ worse than .* wins, ", done.stdout)
+    assert "ran 1 time(s)" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
