@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_finetune.links import FineTuningJobLink
+from airflow_provider_finetune.get_provider_info import get_provider_info
+from airflow_provider_finetune.links import EvaluationLink, FineTuningJobLink, PromotionLink, TrainingLink
 from airflow_provider_finetune.operators.job import CancelFineTuningJobOperator, CreateFineTuningJobOperator
+from airflow_provider_finetune.operators.model import (
+    EvaluateModelOperator,
+    PromoteModelOperator,
+    RollbackModelOperator,
+)
+from airflow_provider_finetune.plugin import FineTuningPlugin
 from airflow_provider_finetune.sensors.job import FineTuningJobSensor
 
 if TYPE_CHECKING:
@@ -56,6 +63,24 @@ def test_only_the_vendor_that_has_such_a_page_is_linked_to(
 @pytest.mark.parametrize("operator", [CreateFineTuningJobOperator, CancelFineTuningJobOperator, FineTuningJobSensor])
 def test_every_operator_and_the_sensor_have_the_button(operator: type) -> None:
     assert [link.name for link in operator.operator_extra_links] == ["Fine-tuning job", "Training"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "name"),
+    [
+        (EvaluateModelOperator, "Evaluation"),
+        (PromoteModelOperator, "Promotion"),
+        (RollbackModelOperator, "Promotion"),
+    ],
+)
+def test_evaluations_and_promotions_have_a_button_to_their_page(operator: type, name: str) -> None:
+    assert [link.name for link in operator.operator_extra_links] == [name]
+
+
+def test_every_class_of_links_is_registered_twice_or_airflow_2_would_hide_all_links() -> None:
+    ours = {FineTuningJobLink, TrainingLink, EvaluationLink, PromotionLink}
+    assert {type(link) for link in FineTuningPlugin.operator_extra_links} == ours
+    assert set(get_provider_info()["extra-links"]) == {f"{one.__module__}.{one.__name__}" for one in ours}
 
 
 @pytest.mark.parametrize("link", ["https://vendor.example/finetune", ""])
