@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--ui", action="store_true", help="leave Airflow running at the end, until Ctrl-C")
-    parser.add_argument("--job-seconds", type=float, default=30, help="how long the training takes (default: 30)")
+    parser.add_argument("--job-seconds", type=float, default=20, help="how long the training takes (default: 20)")
     options = parser.parse_args(arguments)
     terminal = Terminal()
     try:
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class Demo:
     """Two runs of the retraining DAG, watched through Airflow's REST API.
 
-    :param job_seconds: how long the training takes.
+    :param job_seconds: how long the first training takes.
     :param stays: whether Airflow goes on running afterwards.
     """
 
@@ -201,7 +201,7 @@ class Demo:
         say.line(
             f"  The job took {took} s. The task that waited for it held a worker for {self.held['wait']:.1f} s: to"
         )
-        say.line("  begin and to take up the result. That is the same for a job of 30 seconds and for one of 30 hours.")
+        say.line("  begin and to take up the result. That is the same for a job of 20 seconds and for one of 20 hours.")
         return decision["outcome"] == "promoted"
 
     def _report_gate(self, airflow: Standalone, run_id: str) -> bool:

@@ -4,7 +4,8 @@ The model learns to name the section of the configuration from the description o
 dataset, checks and uploads it, creates the job, waits for it without holding a worker, and then asks the base model,
 the fine-tuned model and every checkpoint about options that none of them has been trained on.
 
-It runs on any endpoint that the connection ``openai_default`` points at, and **costs money** on one that charges.
+It runs on any endpoint that the connection ``openai_default`` points at, and **costs money** on one that charges. It
+needs the extra ``evaluation``.
 """
 
 from __future__ import annotations
@@ -14,21 +15,18 @@ import json
 import logging
 import os
 import tempfile
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath, dag, task
+from airflow.providers.common.compat.sdk import ObjectStoragePath, dag, task
 
 from airflow_provider_finetune.jobs.request import SupervisedHyperparameters, SupervisedMethod
 from airflow_provider_finetune.operators.dataset import UploadDatasetOperator, ValidateDatasetOperator
 from airflow_provider_finetune.operators.job import CreateFineTuningJobOperator
+from airflow_provider_finetune.operators.model import EvaluateModelOperator
 from airflow_provider_finetune.sensors.job import FineTuningJobSensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 
 BASE_MODEL = "gpt-4.1-mini-2025-04-14"
 QUESTION = "Which section of Apache Airflow's configuration does this option belong to? Answer with its name only."
@@ -47,7 +45,7 @@ log = logging.getLogger(__name__)
 def retrain_on_airflow_config() -> None:
     @task(multiple_outputs=True)
     def write_dataset(params: dict[str, Any] | None = None, run_id: str | None = None) -> dict[str, str]:
-        """Write the three parts as chat examples, one a line; return where they are."""
+        """Write the three parts as chat examples, one a line; return where they are, and where answers go."""
         assert params is not None
         folder = f"{params['folder']}/{hashlib.sha256(str(run_id).encode()).hexdigest()[:12]}"
         ObjectStoragePath(folder).mkdir(parents=True, exist_ok=True)
@@ -59,27 +57,7 @@ def retrain_on_airflow_config() -> None:
         for part, lines in parts.items():
             ObjectStoragePath(paths[part]).write_text("".join(f"{line}\n" for line in lines))
             log.info("%s: %s examples in %s", part, len(lines), paths[part])
-        return paths
-
-    @task
-    def evaluate(outcome: dict[str, Any], test_path: str) -> dict[str, Any]:
-        """Ask every model about the held-out options; return the share of right answers of each.
-
-        Some endpoints want a model to be deployed first; then this task says how, and can be cleared afterwards.
-        """
-        from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
-
-        examples = [json.loads(line)["messages"] for line in ObjectStoragePath(test_path).read_text().splitlines()]
-        models = {"base model": BASE_MODEL}
-        models |= {f"checkpoint, step {row['step']}": row["model"] for row in outcome["checkpoints"]}
-        models |= {"fine-tuned model": outcome["fine_tuned_model"]}
-        hook = FineTuningHook()
-        _, most = Counter(messages[-1]["content"] for messages in examples).most_common(1)[0]
-        accuracies = {"always the same answer": most / len(examples)}
-        accuracies |= {name: accuracy(hook, model, examples) for name, model in models.items()}
-        table = "\n".join(f"{name:<28}{share:>8.1%}  {models.get(name, '')}" for name, share in accuracies.items())
-        log.info("Right answers on %s held-out options:\n%s", len(examples), table)
-        return {"held_out": len(examples), "accuracies": accuracies}
+        return {**paths, "answers": f"{folder}/answers.jsonl"}
 
     files = write_dataset()
     validate = ValidateDatasetOperator(task_id="validate", path=files["train"], validation_path=files["validation"])
@@ -96,7 +74,21 @@ def retrain_on_airflow_config() -> None:
     )
     wait = FineTuningJobSensor(task_id="wait", job_id=create.output, poll_interval=5)
     validate >> [upload_train, upload_validation]
-    evaluate(wait.output, files["test"])
+    EvaluateModelOperator(
+        task_id="evaluate",
+        models=wait.output,
+        baseline=BASE_MODEL,
+        dataset=files["test"],
+        training_file=files["train"],
+        answers=files["answers"],
+        grader={
+            "type": "string_check",
+            "name": "same section",
+            "input": "{{sample.output_text}}",
+            "reference": "{{item.reference}}",
+            "operation": "eq",
+        },
+    )
 
 
 def labelled_options() -> Iterator[tuple[str, str, str]]:
@@ -119,24 +111,6 @@ def labelled_options() -> Iterator[tuple[str, str, str]]:
 def asking(description: str) -> list[dict[str, str]]:
     """Return the turns that ask for the section of an option."""
     return [{"role": "system", "content": QUESTION}, {"role": "user", "content": description}]
-
-
-def accuracy(hook: FineTuningHook, model: str, examples: list[list[Any]]) -> float:
-    """Return the share of the examples whose last turn the model gives as its answer."""
-    from openai import NotFoundError
-
-    create = hook.conn.chat.completions.create
-
-    def is_right(messages: list[Any]) -> bool:
-        completion = create(model=model, messages=messages[:-1], temperature=0)
-        return (completion.choices[0].message.content or "").strip() == messages[-1]["content"]
-
-    try:
-        with ThreadPoolExecutor(4) as pool:
-            return sum(pool.map(is_right, examples)) / len(examples)
-    except NotFoundError:
-        deploy = hook.endpoint.deploy or "Check that the connection's endpoint serves the model."
-        raise AirflowFailException(f"There is no model {model} to ask here yet. {deploy}") from None
 
 
 retrain_on_airflow_config()

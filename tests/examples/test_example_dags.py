@@ -54,11 +54,13 @@ class TestRetraining:
         assert result.xcom("wait", "fine_tuned_model") == outcome["fine_tuned_model"]
 
         evaluation = result.xcom("evaluate")
-        accuracies = evaluation["accuracies"]
-        assert evaluation["held_out"] > 30
-        learned = [share for name, share in accuracies.items() if name.startswith(("checkpoint", "fine-tuned"))]
-        assert len(learned) == 4
-        assert min(learned) > 1.5 * accuracies["always the same answer"] > accuracies["base model"]
+        assert evaluation["dataset"]["examples"] > 30
+        assert evaluation["baseline"] == MODEL
+        names = {outcome["fine_tuned_model"], *(row["model"] for row in outcome["checkpoints"])}
+        compared = {pair["model"]: pair for pair in evaluation["comparisons"]}
+        assert compared.keys() == names
+        assert min(pair["difference_low"] for pair in compared.values()) > 0.2
+        assert Path(evaluation["report"]).exists()
 
     def test_where_a_model_is_deployed_first_the_evaluation_says_how(
         self, emulator: Emulator, run_dag: Callable[..., DagResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

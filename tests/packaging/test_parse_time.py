@@ -23,13 +23,18 @@ from airflow_provider_finetune.operators.dataset import UploadDatasetOperator, V
 from airflow_provider_finetune.operators.job import (
     CancelFineTuningJobOperator, CreateFineTuningJobOperator, PauseFineTuningJobOperator, ResumeFineTuningJobOperator,
 )
-from airflow_provider_finetune.operators.model import EvaluateModelOperator
+from airflow_provider_finetune.models import champion
+from airflow_provider_finetune.operators.model import (
+    EvaluateModelOperator, PromoteModelOperator, RollbackModelOperator,
+)
 from airflow_provider_finetune.sensors.job import FineTuningJobSensor
 """
 USE = """
 FineTuningJobSensor(task_id="wait", job_id="ftjob-1")
 GRADER = {"type": "string_check", "input": "{{sample.output_text}}", "reference": "x", "operation": "eq"}
 EvaluateModelOperator(task_id="evaluate", models="m", dataset="d", grader=GRADER, max_examples=3)
+PromoteModelOperator(task_id="promote", name="bot", evaluation={}, min_difference=0.1)
+RollbackModelOperator(task_id="roll_back", name="bot")
 CreateFineTuningJobOperator(
     task_id="create", model="m", training_file="f",
     method=SupervisedMethod(hyperparameters=SupervisedHyperparameters(n_epochs=3)),
