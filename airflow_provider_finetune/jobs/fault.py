@@ -11,7 +11,7 @@ from html import unescape
 from typing import TYPE_CHECKING
 
 from airflow_provider_finetune.jobs.keys import without_keys
-from airflow_provider_finetune.jobs.payload import mapping, text
+from airflow_provider_finetune.jobs.payload import legible, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -122,7 +122,7 @@ def read_fault(
     """
     error = mapping(mapping(body).get("error")) or mapping(body)
     code, kind, param = (text(error.get(name)) for name in ("code", "type", "param"))
-    message = _said(body)
+    message = legible(_said(body))
     wait = _seconds(retry_after)
     if wait is None and code in _OF_THE_DAY:
         wait = LATER_SECONDS

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.jobs.keys import MOST_TEXT, without_keys
-from airflow_provider_finetune.jobs.payload import count, epoch, mapping, number, text
+from airflow_provider_finetune.jobs.payload import count, epoch, mapping, number, storable, text
 from airflow_provider_finetune.jobs.status import KNOWN
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class Job:
 
         :param payload: the decoded JSON object of a job.
         """
+        payload = storable(payload)
         seed = number(payload.get("seed"))
         files = payload.get("result_files")
         result_files = tuple(f for f in files if isinstance(f, str)) if isinstance(files, list) else ()

@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_finetune.arguments import as_invalid_request, choice, number, required, seconds
 from airflow_provider_finetune.exceptions import DatasetError, InvalidRequest
+from airflow_provider_finetune.jobs.payload import storable
 from airflow_provider_finetune.jobs.request import is_templated
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ class ValidateDatasetOperator(BaseOperator):
                 f"{self.path}: {found}; expected at most max_warnings {most:.0f}. The first: "
                 f"{report.warnings.listed[0] if report.warnings.listed else ', '.join(report.warnings.by_kind)}"
             )
-        return report.as_json()
+        shown: dict[str, Any] = storable(report.as_json())
+        return shown
 
     def _checked(self, path: str, *, is_validation: bool = False) -> DatasetChecker:
         from airflow_provider_finetune.datasets.validation import DatasetChecker, for_validation
@@ -319,7 +321,7 @@ class UploadDatasetOperator(BaseOperator):
         context["ti"].xcom_push(key="sha256", value=content.sha256)
         if checker is not None:
             report = checker.finish(is_complete=False)
-            context["ti"].xcom_push(key="report", value=report.as_json())
+            context["ti"].xcom_push(key="report", value=storable(report.as_json()))
             _print(self, report)
             _refuse_bad(report)
         return Source(path, file, content, stamp)

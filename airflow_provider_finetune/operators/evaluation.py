@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from airflow_provider_finetune.arguments import as_invalid_request, number, optional, required, seconds
 from airflow_provider_finetune.exceptions import EvaluationError, InvalidRequest
+from airflow_provider_finetune.jobs.payload import storable
 from airflow_provider_finetune.jobs.request import explain, is_templated, plain
 
 if TYPE_CHECKING:
@@ -222,17 +223,19 @@ class EvaluateModelOperator(BaseOperator):
             asyncio.run(evaluation.run())
             self._tell(context, evaluation.progress())
             report = _beside(path, optional(self.report))
-            found = result(
-                models,
-                evaluation.tallies,
-                baseline,
-                candidates,
-                prices=prices,
-                confidence=self.confidence,
-                dataset=examples.as_json(),
-                grader={"type": getattr(grader, "type", "callable"), "name": grader.name, "sha256": grader.sha256},
-                answers=path,
-                report=report,
+            found: dict[str, Any] = storable(
+                result(
+                    models,
+                    evaluation.tallies,
+                    baseline,
+                    candidates,
+                    prices=prices,
+                    confidence=self.confidence,
+                    dataset=examples.as_json(),
+                    grader={"type": getattr(grader, "type", "callable"), "name": grader.name, "sha256": grader.sha256},
+                    answers=path,
+                    report=report,
+                )
             )
             if report is not None:
                 write_report(
@@ -274,7 +277,7 @@ class EvaluateModelOperator(BaseOperator):
 
     def _tell(self, context: Context, progress: dict[str, Any]) -> None:
         self.log.info("%s of %s answers; %s refused", progress["step"], progress["total_steps"], progress["errors"])
-        context["ti"].xcom_push(key="progress", value=progress)
+        context["ti"].xcom_push(key="progress", value=storable(progress))
 
     def _examples(self, grader: Any, numbers: Mapping[str, float | None]) -> Examples:
         from airflow_provider_finetune.hooks.examples import read_examples
