@@ -10,7 +10,7 @@ from enum import StrEnum
 from html import unescape
 from typing import TYPE_CHECKING
 
-from airflow_provider_finetune.jobs.keys import without_keys
+from airflow_provider_finetune.jobs.keys import LONGEST_CODE, without_keys
 from airflow_provider_finetune.jobs.payload import legible, mapping, text
 
 if TYPE_CHECKING:
@@ -129,9 +129,9 @@ def read_fault(
     return Fault(
         kind=FaultKind.BUSY if _is_processing(status, code, message) else _kind(status, {code, kind}),
         status=status,
-        code=code,
-        param=param,
-        message=without_keys(message or cause, about=about),
+        code=without_keys(code, LONGEST_CODE, about) if code else None,
+        param=without_keys(param, LONGEST_CODE, about) if param else None,
+        message=without_keys(message or legible(cause), about=about),
         retry_after=wait,
     )
 
