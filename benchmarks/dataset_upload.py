@@ -8,6 +8,7 @@ All send the same form to the same server, which reads and drops it. Ways by tur
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -104,10 +105,12 @@ def send(way: str, path: str, url: str) -> dict[str, float]:
     from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
     from airflow_provider_finetune.hooks.upload import DatasetUpload, Source
 
+    with open(path, "rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     with open(path, "rb", buffering=0) as file:
         upload = DatasetUpload(
             FineTuningHook(),
-            Source(path, file, Content("0" * 64, os.path.getsize(path)), None),
+            Source(path, file, Content(sha256, os.path.getsize(path))),
             purpose="fine-tune",
             seconds_kept=None,
             poll_interval=1,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: What the Uploads API takes: https://platform.openai.com/docs/api-reference/uploads
+MOST_BYTES = 8 * 1024**3
 DAY = 24 * 60 * 60
 HASH_DIGITS = 16
 _UNUSUAL = re.compile(r"[^A-Za-z0-9._-]+")
@@ -77,7 +79,17 @@ def state_of(status: str | None) -> FileState:
 def reusable(
     files: Iterable[StoredFile], content: Content, *, now: float, expires_after: int | None = None
 ) -> StoredFile | None:
-    """Return the file that already holds the content, and holds it long enough; the ready before the pending.
+    """Return the best of :func:`all_reusable`, or None."""
+    return next(iter(all_reusable(files, content, now=now, expires_after=expires_after)), None)
+
+
+def all_reusable(
+    files: Iterable[StoredFile], content: Content, *, now: float, expires_after: int | None = None
+) -> list[StoredFile]:
+    """Return the files that already hold the content, and hold it long enough; the ready before the pending.
+
+    A file is known by its name, which carries the hash, and by its size. This provider sends the last bytes of a file
+    only when the hash of all of them is right, so that an upload that broke off has not all of the size.
 
     :param now: seconds since the epoch.
     :param expires_after: how long a new file would be kept, in seconds. A file is good enough when half of that is
@@ -97,7 +109,7 @@ def reusable(
         and (state := state_of(getattr(file, "status", None))) is not FileState.BROKEN
     ]
     held.sort(key=lambda found: (found[0] is not FileState.READY, found[1]))
-    return held[0][2] if held else None
+    return [file for _, _, file in held]
 
 
 def _number(file: StoredFile, field: str) -> float | None:

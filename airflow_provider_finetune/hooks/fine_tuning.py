@@ -20,6 +20,7 @@ from airflow_provider_finetune.hooks.bounds import NotTheApis, bounded, for_shor
 from airflow_provider_finetune.hooks.options import checked, usable
 from airflow_provider_finetune.hooks.pages import apages_of, pages_of
 from airflow_provider_finetune.hooks.pages import payload as payload
+from airflow_provider_finetune.hooks.secrets import without_secrets
 from airflow_provider_finetune.jobs.events import Event, Unseen
 from airflow_provider_finetune.jobs.fault import FaultKind, read_fault
 from airflow_provider_finetune.jobs.payload import epoch, mapping, text
@@ -277,12 +278,12 @@ class FineTuningHook(OpenAIHook):
         :raises FineTuningError: the connection has no API key, or its extra does not fit the SDK's client.
         """
         with usable(self.conn_id):
-            return bounded(checked(super().get_conn()))
+            return without_secrets(bounded(checked(super().get_conn())))
 
     async def aget_conn(self) -> AsyncOpenAI:
         """Return a new async client for the connection, for the caller to close; errors as :meth:`get_conn`."""
         with usable(self.conn_id):
-            return bounded(checked(await super().aget_conn()))
+            return without_secrets(bounded(checked(await super().aget_conn())))
 
     async def __aenter__(self) -> FineTuningHook:
         """Open the client that all async calls inside the block share."""

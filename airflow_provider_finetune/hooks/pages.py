@@ -9,7 +9,7 @@ import openai
 from openai.types.fine_tuning import FineTuningJob
 
 from airflow_provider_finetune.hooks.bounds import NotTheApis
-from airflow_provider_finetune.jobs.payload import items
+from airflow_provider_finetune.jobs.payload import items, storable, text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,8 +20,23 @@ def payload(answer: object) -> dict[str, Any]:
 
     :raises openai.APIError: the answer was none.
     """
-    found: dict[str, Any] = _read(answer).to_dict(warnings=False)
+    found: dict[str, Any] = storable(_json(_read(answer)))
     return found
+
+
+def _json(value: Any) -> Any:
+    """Return what the SDK made its model of; its own ``to_dict`` fails for a text with half a character."""
+    if isinstance(value, openai.BaseModel):
+        fields, extra = type(value).model_fields, value.model_extra or {}
+        given = {
+            (fields[name].alias or name if name in fields else name): part
+            for name, part in {**vars(value), **extra}.items()
+            if name in value.model_fields_set or name in extra
+        }
+        return _json(given)
+    if isinstance(value, dict):
+        return {name: _json(part) for name, part in value.items()}
+    return [_json(part) for part in value] if isinstance(value, list) else value
 
 
 def _read(answer: object) -> Any:
@@ -82,4 +97,4 @@ def _key(item: Any) -> str:
 
 
 def _id(item: Any) -> str:
-    return str(getattr(item, "id", None) or "")
+    return text(getattr(item, "id", None)) or ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, cast
 from weakref import WeakValueDictionary
 
 #: The loggers of the HTTP clients that the SDK has used, up to 2 and from 3 on.
@@ -26,5 +26,11 @@ def keep_out(request: Any) -> None:
 def _is_wanted(record: logging.LogRecord) -> bool:
     if record.levelno != logging.INFO or not isinstance(record.args, tuple):
         return True
-    ours = any(_urls.get(id(argument)) is argument for argument in record.args)
-    return not ours or logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+    ours = [_urls.get(id(argument)) is argument for argument in record.args]
+    if any(ours):
+        # A URL may hold a password, and its query a token.
+        record.args = tuple(
+            cast("Any", argument).copy_with(userinfo=b"", query=None) if is_ours else argument
+            for argument, is_ours in zip(record.args, ours, strict=True)
+        )
+    return not any(ours) or logging.getLogger(record.name).isEnabledFor(logging.DEBUG)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_finetune.jobs.payload import epoch, mapping, number, text
+from airflow_provider_finetune.jobs.payload import epoch, mapping, number, storable, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ def checkpoint_rows(checkpoints: Iterable[Mapping[str, Any]]) -> list[dict[str, 
     :param checkpoints: checkpoint objects of the API, in any order; a page may repeat one.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for checkpoint in checkpoints:
+    for checkpoint in map(storable, checkpoints):
         metrics = measured(mapping(checkpoint.get("metrics")))
         step = number(checkpoint.get("step_number"))
         row: dict[str, Any] = {

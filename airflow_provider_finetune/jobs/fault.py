@@ -10,8 +10,8 @@ from enum import StrEnum
 from html import unescape
 from typing import TYPE_CHECKING
 
-from airflow_provider_finetune.jobs.keys import without_keys
-from airflow_provider_finetune.jobs.payload import mapping, text
+from airflow_provider_finetune.jobs.keys import LONGEST_CODE, without_keys
+from airflow_provider_finetune.jobs.payload import legible, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -122,16 +122,16 @@ def read_fault(
     """
     error = mapping(mapping(body).get("error")) or mapping(body)
     code, kind, param = (text(error.get(name)) for name in ("code", "type", "param"))
-    message = _said(body)
+    message = legible(_said(body))
     wait = _seconds(retry_after)
     if wait is None and code in _OF_THE_DAY:
         wait = LATER_SECONDS
     return Fault(
         kind=FaultKind.BUSY if _is_processing(status, code, message) else _kind(status, {code, kind}),
         status=status,
-        code=code,
-        param=param,
-        message=without_keys(message or cause, about=about),
+        code=without_keys(code, LONGEST_CODE, about) if code else None,
+        param=without_keys(param, LONGEST_CODE, about) if param else None,
+        message=without_keys(message or legible(cause), about=about),
         retry_after=wait,
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_finetune.jobs.keys import MOST_TEXT, without_keys
-from airflow_provider_finetune.jobs.payload import count, epoch, mapping, number, text
+from airflow_provider_finetune.jobs.keys import LONGEST_CODE, MOST_TEXT, without_keys, without_prefixed_keys
+from airflow_provider_finetune.jobs.payload import count, epoch, mapping, number, storable, text
 from airflow_provider_finetune.jobs.status import KNOWN
 
 if TYPE_CHECKING:
@@ -86,18 +86,19 @@ class Job:
 
         :param payload: the decoded JSON object of a job.
         """
+        payload = storable(payload)
         seed = number(payload.get("seed"))
         files = payload.get("result_files")
         result_files = tuple(f for f in files if isinstance(f, str)) if isinstance(files, list) else ()
-        names = (*(name for key in _NAMES if (name := text(payload.get(key)))), *result_files)
-        model, finished_at = text(payload.get("fine_tuned_model")), epoch(payload.get("finished_at"))
+        names = (*(name for key in _NAMES if (name := _name(payload.get(key)))), *result_files)
+        model, finished_at = _name(payload.get("fine_tuned_model")), epoch(payload.get("finished_at"))
         error = _error(payload.get("error"), names)
-        said = (text(payload.get("status")) or "unknown")[:80]
+        said = without_keys(text(payload.get("status")) or "unknown", 80)
         status = _status(said, finished_at, model, error)
         return cls(
             id=text(payload.get("id")) or "",
             status=status,
-            model=text(payload.get("model")),
+            model=_name(payload.get("model")),
             fine_tuned_model=model,
             created_at=epoch(payload.get("created_at")),
             finished_at=finished_at,
@@ -149,4 +150,13 @@ def _error(value: object, about: Collection[str]) -> JobError | None:
     code, message, param = (text(mapping(value).get(name)) for name in ("code", "message", "param"))
     if not code and not message:
         return None
-    return JobError(code, without_keys(message, MOST_TEXT, about) if message else None, param)
+    return JobError(
+        without_keys(code, LONGEST_CODE, about) if code else None,
+        without_keys(message, MOST_TEXT, about) if message else None,
+        without_keys(param, LONGEST_CODE, about) if param else None,
+    )
+
+
+def _name(value: object) -> str | None:
+    name = text(value)
+    return name and without_prefixed_keys(name)

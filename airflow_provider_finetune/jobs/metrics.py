@@ -8,7 +8,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.jobs.keys import without_keys
-from airflow_provider_finetune.jobs.payload import mapping, number
+from airflow_provider_finetune.jobs.payload import legible, mapping, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -76,7 +76,7 @@ class Metrics:
 
     def _begin(self, name: str) -> bool:
         """Return whether there may be another column, having begun it."""
-        if len(self.columns) == MOST_METRICS or len(name) > LONGEST_NAME or without_keys(name) != name:
+        if len(self.columns) == MOST_METRICS or len(name) > LONGEST_NAME or legible(without_keys(name)) != name:
             return False
         self.columns[name] = array("d", [_MISSING]) * len(self.steps)
         return True

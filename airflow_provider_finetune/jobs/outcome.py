@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.jobs.checkpoints import best_checkpoint
+from airflow_provider_finetune.jobs.payload import storable
 
 if TYPE_CHECKING:
     from airflow_provider_finetune.jobs.job import Job
@@ -16,7 +17,7 @@ def outcome(job: Job, checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
     :param job: the finished job.
     :param checkpoints: its checkpoints, as :func:`.checkpoints.checkpoint_rows` gives them.
     """
-    return {
+    known: dict[str, Any] = {
         "job_id": job.id,
         "status": job.status,
         "model": job.model,
@@ -29,3 +30,5 @@ def outcome(job: Job, checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
         "created_at": job.created_at,
         "finished_at": job.finished_at,
     }
+    cleaned: dict[str, Any] = storable(known)  # a job that is paid for does not fail for what is odd about its answer
+    return cleaned

@@ -9,7 +9,7 @@ from airflow_provider_finetune.jobs.checkpoints import LOSSES, best_checkpoint
 from airflow_provider_finetune.jobs.events import Unseen
 from airflow_provider_finetune.jobs.keys import without_keys
 from airflow_provider_finetune.jobs.metrics import LONGEST_NAME, Metrics
-from airflow_provider_finetune.jobs.payload import mapping, number
+from airflow_provider_finetune.jobs.payload import mapping, number, storable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -132,7 +132,7 @@ class JobProgress:
         - ``progress``: ``{job_id, status, model, method, hyperparameters, step, total_steps, train_loss, ...}``. Its
           ``estimated_finish`` is the endpoint's, or follows from the steps so far.
         """
-        return {"metrics": self.metrics.to_json(), "events": list(self.events), "progress": self.progress()}
+        return {"metrics": self.metrics.to_json(), "events": storable(self.events), "progress": self.progress()}
 
     def progress(self) -> dict[str, Any]:
         """Return ``progress`` alone."""
@@ -141,7 +141,8 @@ class JobProgress:
             progress |= {"checkpoints": rows, "best_checkpoint": best_checkpoint(rows)}
         if progress.get("estimated_finish") is None and progress.get("status") == "running":
             progress["estimated_finish"] = self._extrapolated()
-        return progress
+        cleaned: dict[str, Any] = storable(progress)
+        return cleaned
 
     def _checkpoint_rows(self) -> list[dict[str, Any]]:
         found = sorted(self.checkpoints.items())[-MOST_CHECKPOINTS:]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import stat
 import tempfile
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_finetune.addresses import shown
 from airflow_provider_finetune.arguments import as_invalid_request, choice, number, required, seconds
-from airflow_provider_finetune.exceptions import DatasetError, InvalidRequest
+from airflow_provider_finetune.exceptions import DatasetError, FineTuningError, InvalidRequest
+from airflow_provider_finetune.jobs.payload import storable
 from airflow_provider_finetune.jobs.request import is_templated
 
 if TYPE_CHECKING:
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 
 MB = 1024 * 1024
 _METHODS = ("supervised", "dpo", "reinforcement", "completion")
+_VERIFY = ("name", "content")
 _ENDPOINTS = ("openai", "azure", "nebius", "any")
 
 
@@ -139,32 +146,33 @@ class ValidateDatasetOperator(BaseOperator):
         cost = report.cost.total
         if ceiling is not None and cost is not None and cost > ceiling:
             raise DatasetError(
-                f"{self.path}: training for {report.cost.n_epochs} epochs costs {cost:,.2f}; expected at most max_cost "
-                f"{ceiling:,.2f}. Use fewer epochs or examples, or raise max_cost."
+                f"{shown(self.path)}: training for {report.cost.n_epochs} epochs costs {cost:,.2f}; expected at most "
+                f"max_cost {ceiling:,.2f}. Use fewer epochs or examples, or raise max_cost."
             )
         if most is not None and report.warnings.total > most:
             from airflow_provider_finetune.datasets.problem import counted
 
             found = counted(report.warnings.total, "warning")
             raise DatasetError(
-                f"{self.path}: {found}; expected at most max_warnings {most:.0f}. The first: "
+                f"{shown(self.path)}: {found}; expected at most max_warnings {most:.0f}. The first: "
                 f"{report.warnings.listed[0] if report.warnings.listed else ', '.join(report.warnings.by_kind)}"
             )
-        return report.as_json()
+        as_json: dict[str, Any] = storable(report.as_json())
+        return as_json
 
     def _checked(self, path: str, *, is_validation: bool = False) -> DatasetChecker:
         from airflow_provider_finetune.datasets.validation import DatasetChecker, for_validation
 
         limits = _limits(self.max_line_bytes, listed=self.listed)
         checker = DatasetChecker(
-            path,
+            shown(path),
             cast("Any", self.method),
             tokens=cast("Any", self.tokens),
             limits=for_validation(limits) if is_validation else limits,
             rules=_rules(self.endpoint, self.allow, self.refuse),
         )
         with _opened(path, self.storage_conn_id) as file:
-            while chunk := file.read(MB):
+            for chunk in _chunks(file, path):
                 checker.feed(chunk)
         return checker
 
@@ -202,9 +210,12 @@ class UploadDatasetOperator(BaseOperator):
     :param purpose: the API's purpose of the file.
     :param expires_after: seconds after which the endpoint deletes the file, 3600 to 2592000 (templated); None keeps it.
     :param poll_interval: seconds between two looks at a file that is being processed.
-    :param timeout: seconds to wait for that.
+    :param timeout: seconds to wait for that, and for the source to be read.
     :param storage_conn_id: the Airflow connection of the object storage (templated).
     :param conn_id: the Airflow connection of the endpoint, of type ``openai`` (templated).
+    :param verify: when a file of the endpoint is taken for the same content: ``"name"`` goes by its name, which carries
+        the hash, and its size; ``"content"`` fetches the file and compares its bytes, for endpoints whose files others
+        may write too.
     :raises DatasetError: the data is bad, or the endpoint found it so. No retry can mend that.
     :raises FineTuningError: see :mod:`airflow_provider_finetune.exceptions`; a retry finds what was uploaded.
     """
@@ -239,10 +250,13 @@ class UploadDatasetOperator(BaseOperator):
         timeout: float | timedelta = 60 * 60,
         storage_conn_id: str | None = None,
         conn_id: str = "openai_default",
+        verify: str = "name",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.path = path
+        self.verify = verify
+        choice("verify", verify, _VERIFY)
         self.validate = validate
         self.method = method
         self.min_examples = min_examples
@@ -280,49 +294,47 @@ class UploadDatasetOperator(BaseOperator):
                 poll_interval=self.poll_interval,
                 timeout=self.timeout,
                 log=cast("Any", self.log),
+                verify=cast("Any", self.verify),
             ).settled()
 
     def _read(self, path: str, stack: ExitStack, context: Context, hook: FineTuningHook) -> Source:
         """Read the source once, and check what it holds."""
         from airflow_provider_finetune.datasets.stored import Content
         from airflow_provider_finetune.datasets.validation import DatasetChecker
-        from airflow_provider_finetune.hooks.upload import MOST_BYTES, Source, dataset_rules_of, stamp_of
+        from airflow_provider_finetune.hooks.upload import Source, dataset_rules_of
 
         file = opened = stack.enter_context(_opened(path, self.storage_conn_id))
         is_remote = "://" in path
         if is_remote:
             spool = tempfile.TemporaryFile(prefix="dataset-", buffering=0)  # noqa: SIM115
             file = cast("BinaryIO", stack.enter_context(spool))
-        stamp = None if is_remote else stamp_of(file)
         checker = None
         if self.validate:
             endpoint = self.endpoint if _is_given(self.endpoint) else dataset_rules_of(hook)
             checker = DatasetChecker(
-                path,
+                shown(path),
                 cast("Any", self.method),
                 tokens="estimate",
                 limits=_limits(self.max_line_bytes, min_examples=self.min_examples),
                 rules=_rules(endpoint, self.allow, self.refuse),
             )
         sha256, size = hashlib.sha256(), 0
-        while chunk := opened.read(MB):
+        for chunk in _chunks(opened, path, seconds=self.timeout):
             size += len(chunk)
             if checker is None:
                 sha256.update(chunk)
             else:
                 checker.feed(chunk)
             if is_remote:
-                file.write(chunk)
-        if size > MOST_BYTES:
-            raise DatasetError(f"{path}: {size:,} bytes; expected at most {MOST_BYTES:,}")
+                _spool(chunk, file)
         content = Content(checker.sha256 if checker else sha256.hexdigest(), size)
         context["ti"].xcom_push(key="sha256", value=content.sha256)
         if checker is not None:
             report = checker.finish(is_complete=False)
-            context["ti"].xcom_push(key="report", value=report.as_json())
+            context["ti"].xcom_push(key="report", value=storable(report.as_json()))
             _print(self, report)
             _refuse_bad(report)
-        return Source(path, file, content, stamp)
+        return Source(shown(path), file, content)
 
     def _seconds_kept(self) -> int | None:
         kept = number("expires_after", self.expires_after, least=3600, most=2_592_000, whole=True)
@@ -333,6 +345,8 @@ class UploadDatasetOperator(BaseOperator):
 def _opened(path: str, storage_conn_id: str | None) -> Iterator[BinaryIO]:
     """Open a local path, or a URL of object storage."""
     if "://" not in path:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe may wait for ever, and a device never ends
+            raise DatasetError(f"{path} is a device, a pipe or a directory; expected a file")
         with open(path, "rb", buffering=0) as file:
             yield cast("BinaryIO", file)
         return
@@ -343,6 +357,42 @@ def _opened(path: str, storage_conn_id: str | None) -> Iterator[BinaryIO]:
     url: Any = ObjectStoragePath(path, **({"conn_id": storage_conn_id} if storage_conn_id else {}))
     with url.open("rb", block_size=8 * MB) as file:
         yield file
+
+
+def _chunks(file: BinaryIO, path: str, *, seconds: float | None = None) -> Iterator[bytes]:
+    """Yield what a file holds, up to what an endpoint takes, within a time.
+
+    :raises DatasetError: it holds more.
+    :raises FineTuningError: reading it takes longer.
+    """
+    from airflow_provider_finetune.datasets.stored import MOST_BYTES
+
+    size, until = 0, None if seconds is None else time.monotonic() + seconds
+    while chunk := file.read(MB):
+        size += len(chunk)
+        if size > MOST_BYTES:
+            raise DatasetError(f"{shown(path)} has more than {MOST_BYTES:,} bytes, or grows; expected at most so many")
+        if until is not None and time.monotonic() > until:
+            raise FineTuningError(f"{shown(path)}: {size:,} bytes were read in {seconds:.0f} s, which is the timeout")
+        yield chunk
+
+
+def _spool(chunk: bytes, file: BinaryIO) -> None:
+    """Keep bytes of a remote file on this machine.
+
+    :raises FineTuningError: there is no room for them.
+    """
+    left = memoryview(chunk)
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise FineTuningError(
+            f"The disk of the worker's temporary directory {tempfile.gettempdir()} is full, where a remote dataset is "
+            "kept while it is uploaded. Make room, or set TMPDIR to a larger disk."
+        ) from None
 
 
 def _is_given(value: object) -> bool:

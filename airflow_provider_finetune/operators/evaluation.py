@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from airflow_provider_finetune.arguments import as_invalid_request, literal, number, optional, required, seconds
 from airflow_provider_finetune.exceptions import EvaluationError, InvalidRequest
+from airflow_provider_finetune.jobs.payload import storable
 from airflow_provider_finetune.jobs.request import explain, is_templated, plain
 from airflow_provider_finetune.links import EvaluationLink, push_page_link
 
@@ -222,18 +223,20 @@ class EvaluateModelOperator(BaseOperator):
             asyncio.run(evaluation.run())
             self._tell(context, evaluation.progress())
             report = _beside(path, optional(self.report))
-            found = result(
-                models,
-                evaluation.tallies,
-                baseline,
-                candidates,
-                lines=examples.lines,
-                prices=prices,
-                confidence=self.confidence,
-                dataset=examples.as_json(),
-                grader={"type": getattr(grader, "type", "callable"), "name": grader.name, "sha256": grader.sha256},
-                answers=path,
-                report=report,
+            found: dict[str, Any] = storable(
+                result(
+                    models,
+                    evaluation.tallies,
+                    baseline,
+                    candidates,
+                    lines=examples.lines,
+                    prices=prices,
+                    confidence=self.confidence,
+                    dataset=examples.as_json(),
+                    grader={"type": getattr(grader, "type", "callable"), "name": grader.name, "sha256": grader.sha256},
+                    answers=path,
+                    report=report,
+                )
             )
             if report is not None:
                 write_report(
@@ -275,7 +278,7 @@ class EvaluateModelOperator(BaseOperator):
 
     def _tell(self, context: Context, progress: dict[str, Any]) -> None:
         self.log.info("%s of %s answers; %s refused", progress["step"], progress["total_steps"], progress["errors"])
-        context["ti"].xcom_push(key="progress", value=progress)
+        context["ti"].xcom_push(key="progress", value=storable(progress))
 
     def _examples(self, grader: Any, numbers: Mapping[str, float | None]) -> Examples:
         from airflow_provider_finetune.hooks.examples import read_examples

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from airflow_provider_finetune.jobs import polling
 from airflow_provider_finetune.jobs.fault import Fault, FaultKind
 from airflow_provider_finetune.jobs.job import Job
-from airflow_provider_finetune.jobs.payload import items
+from airflow_provider_finetune.jobs.payload import items, text
 from airflow_provider_finetune.triggers.client import open_client, unusable
 
 if TYPE_CHECKING:
@@ -309,8 +309,8 @@ class Poller:
                 self.events_again = time.monotonic() + max(polling.MAX_BACK_OFF, answer.retry_after or 0.0)
             return False
         page = items(answer)
-        if wait.unseen.add(page) and answer.get("has_more") and page[-1].get("id"):
-            wait.older = page[-1]["id"]
+        if wait.unseen.add(page) and answer.get("has_more") and (last := text(page[-1].get("id"))):
+            wait.older = last
             return True
         events = wait.unseen.in_order()
         wait.older = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import re
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_finetune.exceptions import DatasetError, EndpointUnreachable, FineTuningError, InvalidRequest
 from airflow_provider_finetune.hooks import upload as module
 from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
+from airflow_provider_finetune.operators import dataset as operators
 from airflow_provider_finetune.operators.dataset import UploadDatasetOperator, ValidateDatasetOperator
 
 if TYPE_CHECKING:
@@ -439,20 +442,164 @@ def test_an_upload_whose_last_answer_is_lost_is_found(train: str, emulator: Emul
     assert len(emulator.requests("POST", "/uploads")) == 1
 
 
-def test_bytes_that_change_while_they_are_sent_are_not_taken(
-    train: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    send = module.DatasetUpload._in_one
+@pytest.fixture(params=["in one", "in parts"])
+def sending(request: pytest.FixtureRequest) -> None:
+    if request.param == "in parts":
+        request.getfixturevalue("in_parts")
 
-    def changed(self: Any) -> Any:
-        stored = send(self)
+
+def rewriting(path: str, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let somebody rewrite the file, at its size, once so many of its bytes were sent."""
+    read = module.Window.read
+
+    def rewritten(self: Any, size: int = -1) -> bytes:
+        if self._start + self.tell() >= at and module.Window.read is not read:
+            monkeypatch.setattr(module.Window, "read", read)
+            content = Path(path).read_bytes()
+            with open(path, "r+b") as file:
+                file.write(content.replace(b"answer", b"ANSWER"))
+        return read(self, size)
+
+    monkeypatch.setattr(module.Window, "read", rewritten)
+
+
+@pytest.mark.usefixtures("sending")
+def test_the_bytes_of_another_content_never_stand_at_the_endpoint_under_the_hash_of_this_one(
+    tmp_path: Path, emulator: Emulator, client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "train.jsonl", [row | {"pad": "x" * 100_000} for row in rows(40)])
+    rewriting(path, 2_000_000, monkeypatch)
+    with pytest.raises(FineTuningError, match="changed while it was uploaded"):
+        upload(path=path, validate=False)
+    assert list(client.files.list()) == []
+    file_id, xcom = upload(path=path, validate=False)
+    assert hashlib.sha256(client.files.content(file_id).content).hexdigest() == xcom["sha256"]
+
+
+def test_a_file_that_is_longer_by_the_time_it_is_sent_is_sent_as_it_was(
+    train: str, client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, content = module.DatasetUpload._in_one, Path(train).read_bytes()
+
+    def longer(self: Any) -> Any:
         with open(train, "ab") as file:
             file.write(b"{}\n")
-        return stored
+        return send(self)
 
-    monkeypatch.setattr(module.DatasetUpload, "_in_one", changed)
-    with pytest.raises(FineTuningError, match="changed while it was uploaded"):
+    monkeypatch.setattr(module.DatasetUpload, "_in_one", longer)
+    assert client.files.content(upload(path=train)[0]).content == content
+
+
+@pytest.mark.parametrize("can_delete", [True, False])
+def test_a_file_of_which_not_all_was_sent_is_deleted_or_named(
+    train: str, emulator: Emulator, client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch, can_delete: bool
+) -> None:
+    monkeypatch.setattr(module.Sending, "take", lambda *_: None)  # an endpoint that answers before it has all
+    if not can_delete:
+        emulator.fault("status", "DELETE", "/files/*", status=403, times=None)
+    with pytest.raises(FineTuningError, match="was deleted again" if can_delete else "Delete file file-"):
         upload(path=train)
+    assert len(list(client.files.list())) == (0 if can_delete else 1)
+
+
+def test_an_answer_that_names_no_file_is_no_success(train: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.odd_endpoint import answering, of
+
+    monkeypatch.setattr(module, "TRIES", 1)
+    with answering(lambda method, _: of({"object": "file"} if method == "POST" else {"data": []})) as server:
+        monkeypatch.setenv("AIRFLOW_CONN_OPENAI_DEFAULT", server.connection())
+        with pytest.raises(EndpointUnreachable):
+            upload(path=train)
+
+
+def test_a_file_with_the_name_and_size_but_other_bytes_is_not_reused_when_contents_are_compared(
+    train: str, client: openai.OpenAI, logged: Callable[[], str]
+) -> None:
+    content = Path(train).read_bytes()
+    name = f"train-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
+    false = client.files.create(file=(name, content.replace(b"answer", b"ANSWER")), purpose="fine-tune")
+    assert upload(path=train)[0] == false.id, "what is trusted: the name and the size"
+    file_id, _ = upload(path=train, verify="content")
+    assert client.files.content(file_id).content == content
+    assert f"File {false.id} is not reused: its name is that of this content" in logged()
+    assert upload(path=train, verify="content")[0] == file_id
+
+
+def test_a_file_that_cannot_be_compared_is_uploaded_anew(
+    train: str, emulator: Emulator, logged: Callable[[], str]
+) -> None:
+    first, _ = upload(path=train)
+    emulator.fault("status", "GET", "/files/*/content", status=403, times=None)
+    assert upload(path=train, verify="content")[0] != first
+    assert "cannot be compared" in logged()
+
+
+def test_what_makes_a_file_the_same_is_checked_when_the_dag_is_parsed() -> None:
+    with pytest.raises(InvalidRequest, match="verify"):
+        UploadDatasetOperator(task_id="upload", path="x", verify="size")
+
+
+# -- sources without end
+
+
+@pytest.mark.parametrize("operate", [upload, validate])
+def test_a_device_or_a_pipe_is_refused_before_it_is_opened(tmp_path: Path, operate: Any, emulator: Emulator) -> None:
+    os.mkfifo(tmp_path / "train.jsonl")
+    for path in ("/dev/zero", str(tmp_path / "train.jsonl"), str(tmp_path)):
+        with pytest.raises(DatasetError, match="expected a file"):
+            operate(path=path)
+
+
+@pytest.mark.parametrize("operate", [upload, validate])
+def test_the_size_is_limited_while_a_source_is_read(
+    train: str, operate: Any, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow_provider_finetune.datasets import stored
+
+    class Endless:
+        reads = 0
+
+        def read(self, size: int) -> bytes:
+            self.reads += 1
+            return b'{"a": "' + b"x" * 5000 + b'"}\n'
+
+    endless = Endless()
+    monkeypatch.setattr(stored, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(operators, "_opened", lambda *_: nullcontext(endless))
+    with pytest.raises(DatasetError, match="or grows"):
+        operate(path="s3://key:pass-word@bucket/train.jsonl")
+    assert endless.reads <= 21
+
+
+def test_reading_a_source_has_a_time_out(train: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operators, "MB", 100)
+    with pytest.raises(FineTuningError, match="which is the timeout"):
+        upload(path=train, timeout=1e-6)
+
+
+def test_a_full_spool_disk_is_called_that(train: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def write(self, chunk: memoryview) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(operators.tempfile, "TemporaryFile", lambda **_: nullcontext(Full()))
+    with pytest.raises(FineTuningError, match=r"temporary directory .* is full"):
+        upload(path=f"file://{train}")
+
+
+def test_passwords_in_a_url_appear_neither_in_the_log_nor_in_the_report(
+    train: str, emulator: Emulator, logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = operators._opened
+    monkeypatch.setattr(operators, "_opened", lambda _, conn: opened(train, conn))
+    path = "s3://AKIDEXAMPLE:pass-word-1@bucket/train.jsonl?X-Amz-Signature=abcdef0123"
+    _, xcom = upload(path=path)
+    report = validate(path=path)
+    with pytest.raises(DatasetError) as failed:
+        validate(path=path, n_epochs=1, price_per_million_tokens=1e9, max_cost=0.1)
+    said = json.dumps([xcom, report]) + logged() + str(failed.value)
+    assert "s3://bucket/train.jsonl" in said
+    assert not [secret for secret in ("AKIDEXAMPLE", "pass-word-1", "abcdef0123") if secret in said]
 
 
 class Shown:
@@ -479,7 +626,7 @@ def test_the_status_of_a_file_decides(fields: dict[str, Any], outcome: Any, trai
     with open(train, "rb") as file:
         transfer = module.DatasetUpload(
             FineTuningHook(),
-            module.Source(train, file, _content(train), None),
+            module.Source(train, file, _content(train)),
             purpose="fine-tune",
             seconds_kept=None,
             poll_interval=0.01,

@@ -1,0 +1,26 @@
+"""Paths and URLs as they may be shown: without passwords, keys and signatures."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Where what stands before the ``@`` is no user but a container: ``abfs://container@account/path``.
+_CONTAINERS: Final = ("abfs", "abfss", "wasb", "wasbs", "az", "adl")
+
+
+def shown(path: str) -> str:
+    """Return a path, or a URL without its user part, query and fragment: any of them may hold a secret.
+
+    :param path: of a local file, which stays as it is, or a URL.
+    """
+    scheme, separator, rest = path.partition("://")
+    if not separator:
+        return path
+    rest = rest.partition("?")[0].partition("#")[0]
+    user, at, behind = rest.partition("@")
+    if at and "/" in user and ":" in user.partition("/")[0]:  # a secret key with a slash that is not escaped
+        rest = behind
+    authority, slash, place = rest.partition("/")
+    user, _, host = authority.rpartition("@")
+    container = f"{user}@" if user and ":" not in user and scheme.lower() in _CONTAINERS else ""
+    return f"{scheme}://{container}{host}{slash}{place}"
