@@ -104,7 +104,10 @@ class VariableStore:
         from airflow.providers.common.compat.sdk import Variable
 
         text: str | None = Variable.get(key, None)  # the name of the default differs between Airflow 2 and 3
-        if text is None and _is_there(key):
+        if text is not None or not _is_there(key):
+            return text
+        text = Variable.get(key, None)  # another run may just have written it
+        if text is None:
             raise FineTuningError(f"Airflow has the Variable {key}, and could not read it. A retry may help.")
         return text
 

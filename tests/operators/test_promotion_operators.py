@@ -285,6 +285,18 @@ class TestTheStore:
         assert "could not read it" in str(result.error("promote"))
         assert kept(name) == before
 
+    def test_a_variable_that_another_run_writes_between_two_looks_is_read(
+        self, name: str, run_dag: Callable[..., DagResult], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from airflow.providers.common.compat.sdk import Variable
+
+        promote("written_one", run_dag, name=name, evaluation=BETTER)
+        looks = iter([None, kept(name)])
+        monkeypatch.setattr(Variable, "get", lambda key, default: next(looks))
+        other = evaluation(pair("other", "base", *CLEARLY_BETTER))
+        result = promote("written_two", run_dag, name=name, evaluation=other)
+        assert isinstance(result.error("promote"), PromotionRefused)
+
     def test_a_variable_that_is_defined_elsewhere_too_is_found_out(
         self, name: str, run_dag: Callable[..., DagResult], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -76,9 +76,20 @@ def answered(airflow: Standalone, conf: dict[str, Any], choice: str) -> str:
     airflow.wait_for_task(RETRAIN, run, "approve", {"awaiting_input", "deferred"}, 300)
     path = f"/dags/{RETRAIN}/dagRuns/{quote(run)}/taskInstances/approve/-1/hitlDetails"
     assert "**Evaluation** on" in airflow.api("GET", path)["body"], "the scores are in front of the person"
+    until_the_scheduler_has_gone_round(airflow)
     airflow.api("PATCH", path, {"chosen_options": [choice], "params_input": {}})
     assert airflow.wait_for_run(RETRAIN, run, 120) == "success"
     return run
+
+
+def until_the_scheduler_has_gone_round(airflow: Standalone) -> None:
+    """Return when the scheduler has seen the worker end: Airflow 3.3 may fail a task that is answered before that."""
+    beats = set()
+    for _ in airflow.until(90):
+        beats.add(airflow.api("GET", "/monitor/health")["scheduler"]["latest_scheduler_heartbeat"])
+        if len(beats) > 2 and not airflow.pids("worker"):
+            return
+    raise AssertionError("The scheduler has no heartbeat")
 
 
 def until_served(airflow: Standalone) -> list[dict[str, Any]]:
