@@ -30,7 +30,7 @@ screenshots: $(VENV)/.project
 test: lint
 	$(RUN) pytest -m "not system" -n 2 --dist loadfile $(ARGS)
 ifeq ($(filter 2.%,$(AIRFLOW)),)
-	$(RUN) pytest -m "system and not endurance" $(ARGS)
+	$(RUN) pytest -m "system and not endurance" -n 2 --dist loadfile $(ARGS)
 endif
 
 test-endurance: $(VENV)/.project

@@ -91,6 +91,14 @@ def test_airflow_sees_hook_operators_sensor_trigger_and_link(installed: Path) ->
     assert "airflow_provider_finetune.links.FineTuningJobLink" in shown
 
 
+def test_the_page_of_providers_links_to_our_documentation(installed: Path) -> None:
+    script = """
+from airflow.providers_manager import ProvidersManager
+print(ProvidersManager().providers["airflow-provider-finetune"].data["documentation-url"])
+"""
+    assert run(installed, "-c", script).split()[-1] == "https://airflow-provider-finetune.readthedocs.io"
+
+
 def test_everything_that_airflow_is_told_of_exists(installed: Path) -> None:
     script = """
 import importlib
