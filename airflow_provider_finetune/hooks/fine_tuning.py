@@ -17,7 +17,7 @@ from airflow.providers.openai.hooks.openai import OpenAIHook
 from airflow_provider_finetune.endpoints import Endpoint, endpoint_for
 from airflow_provider_finetune.exceptions import EndpointBusy, EndpointUnreachable, RequestRefused
 from airflow_provider_finetune.hooks.bounds import NotTheApis, bounded, for_short_answers, for_uploads
-from airflow_provider_finetune.hooks.options import checked, usable
+from airflow_provider_finetune.hooks.options import checked, named, sent_by, usable
 from airflow_provider_finetune.hooks.pages import apages_of, pages_of
 from airflow_provider_finetune.hooks.pages import payload as payload
 from airflow_provider_finetune.hooks.secrets import without_secrets
@@ -278,12 +278,12 @@ class FineTuningHook(OpenAIHook):
         :raises FineTuningError: the connection has no API key, or its extra does not fit the SDK's client.
         """
         with usable(self.conn_id):
-            return without_secrets(bounded(checked(super().get_conn())))
+            return without_secrets(named(bounded(checked(super().get_conn())), self.conn_id))
 
     async def aget_conn(self) -> AsyncOpenAI:
         """Return a new async client for the connection, for the caller to close; errors as :meth:`get_conn`."""
         with usable(self.conn_id):
-            return without_secrets(bounded(checked(await super().aget_conn())))
+            return without_secrets(named(bounded(checked(await super().aget_conn())), self.conn_id))
 
     async def __aenter__(self) -> FineTuningHook:
         """Open the client that all async calls inside the block share."""
@@ -314,10 +314,10 @@ def fault_of(error: Exception) -> Fault:
     """Return what one of :data:`SDK_ERRORS` means for the request behind it."""
     if isinstance(error, openai.APIStatusError):
         retry_after = error.response.headers.get("retry-after")
-        return read_fault(error.status_code, error.body, retry_after, about=_about(error))
+        return read_fault(error.status_code, error.body, retry_after, about=_about(error), asked=sent_by(error.request))
     if isinstance(error, openai.APIConnectionError):
         cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ", no whole answer in time"
-        return read_fault(None, cause=f"{type(error).__name__}{cause}")
+        return read_fault(None, cause=f"{type(error).__name__}{cause}", asked=sent_by(error.request))
     return read_fault(None, cause=str(error if isinstance(error, NotTheApis) else NotTheApis()))
 
 

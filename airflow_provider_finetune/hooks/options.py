@@ -39,9 +39,40 @@ def usable(conn_id: str) -> Iterator[None]:
         no_key = isinstance(error, openai.OpenAIError)
         why = "it has no API key (password)" if no_key else without_keys(str(error))
         raise RequestRefused(
-            f"Connection {conn_id!r} cannot be used: {why}. It needs type openai, the API key as password, the base "
+            f"Connection {conn_id!r} cannot be used: {why}.\nIt needs type openai, the API key as password, the base "
             "URL as host, and in the extra only what the openai client takes."
         ) from None
+
+
+def named(client: Client, conn_id: str) -> Client:
+    """Return the client, whose requests say from now on which connection they belong to: errors name it."""
+
+    def name(request: Any) -> None:
+        request.extensions["airflow_connection"] = conn_id
+
+    async def aname(request: Any) -> None:
+        name(request)
+
+    http: Any = client._client
+    hooks: dict[str, list[Any]] = http.event_hooks
+    mark = aname if isinstance(client, openai.AsyncOpenAI) else name
+    http.event_hooks = {**hooks, "request": [*hooks["request"], mark]}
+    return client
+
+
+def sent_by(request: Any) -> str:
+    """Return the connection and the host of a request, for people: ``Connection openai_default, host 10.0.0.1:8000``.
+
+    The rest of the URL is left out: it may hold a secret.
+
+    :param request: None where it is not known; the text is empty then.
+    """
+    if request is None:
+        return ""
+    url = request.url
+    host = f"{url.host}:{url.port}" if url.port else url.host
+    conn_id = request.extensions.get("airflow_connection")
+    return f"Connection {conn_id}, host {host}" if conn_id else f"Host {host}"
 
 
 def checked(client: Client) -> Client:

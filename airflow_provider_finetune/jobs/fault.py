@@ -63,7 +63,10 @@ class FaultKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A request that went wrong. ``retry_after`` is in seconds, where the server gave it."""
+    """A request that went wrong. ``retry_after`` is in seconds, where the server gave it.
+
+    ``asked`` says for people whom: ``Connection openai_default, host 10.0.0.1:8000``.
+    """
 
     kind: FaultKind
     status: int | None = None
@@ -71,6 +74,7 @@ class Fault:
     param: str | None = None
     message: str = ""
     retry_after: float | None = None
+    asked: str = ""
 
     def when_reading(self) -> Fault:
         """Return what it means for a request that costs nothing: without credit, jobs go on and can be waited for."""
@@ -80,7 +84,9 @@ class Fault:
         return replace(self, kind=FaultKind.BUSY, retry_after=wait)
 
     def explain(self, doing: str, advice: Mapping[str, str] | None = None) -> str:
-        """Return what happened and what to do about it, for people.
+        """Return what happened and, in a line of its own, who was asked and what to do about it, for people.
+
+        Airflow does not wrap a line of a log: advice behind a long message is out of sight.
 
         :param doing: what was tried, to stand behind "Could not": ``"retrieve fine-tuning job ftjob-1"``.
         :param advice: what to do about errors of this very endpoint, by code or by words of the message.
@@ -88,9 +94,10 @@ class Fault:
         if self.kind is FaultKind.REFUSED and self.status is None:
             return f"Could not {doing}: {self.message}"
         if self.status is None:
-            return (
-                f"Could not {doing}: {self.message or 'no answer'}. Check that the endpoint is up and that the "
-                "connection's host is its full base URL, such as https://host/v1."
+            return self._advise(
+                f"Could not {doing}: {self.message or 'no answer'}.",
+                "Check that the endpoint is up and that the connection's host is its full base URL, such as "
+                "https://host/v1.",
             )
         detail = ", ".join(f"{name} {value}" for name, value in (("code", self.code), ("param", self.param)) if value)
         remedy = self._advised(advice or {}) or _REMEDIES.get(self.code or "")
@@ -98,7 +105,11 @@ class Fault:
             remedy = _PROCESSING
         remedy = remedy or _REMEDIES_BY_STATUS.get(self.status, "")
         said = self.message or "the server gave no message"
-        return f"Could not {doing}: HTTP {self.status}{f' ({detail})' if detail else ''}: {said} {remedy}".rstrip()
+        return self._advise(f"Could not {doing}: HTTP {self.status}{f' ({detail})' if detail else ''}: {said}", remedy)
+
+    def _advise(self, what: str, remedy: str) -> str:
+        asked = self.asked and f"{self.asked}."
+        return "\n".join(filter(None, (what, " ".join(filter(None, (asked, remedy))))))
 
     def _advised(self, advice: Mapping[str, str]) -> str:
         message = self.message.lower()
@@ -111,6 +122,7 @@ def read_fault(
     retry_after: str | None = None,
     cause: str = "",
     about: Collection[str] = (),
+    asked: str = "",
 ) -> Fault:
     """Return what a failed request means.
 
@@ -119,6 +131,7 @@ def read_fault(
     :param retry_after: the ``Retry-After`` header.
     :param cause: what broke, when no answer came.
     :param about: ids that the request is about.
+    :param asked: connection and host, for people.
     """
     error = mapping(mapping(body).get("error")) or mapping(body)
     code, kind, param = (text(error.get(name)) for name in ("code", "type", "param"))
@@ -133,6 +146,7 @@ def read_fault(
         param=without_keys(param, LONGEST_CODE, about) if param else None,
         message=without_keys(message or legible(cause), about=about),
         retry_after=wait,
+        asked=asked,
     )
 
 

@@ -197,7 +197,7 @@ def _why_failed(job: Job) -> str:
     )
     where = f", param {error.param}" if error.param else ""
     said = error.message or "no message"
-    return f"Fine-tuning job {job.id} failed{_said(job)}: {said} (code {error.code}{where}). {remedy}"
+    return f"Fine-tuning job {job.id} failed{_said(job)}: {said} (code {error.code}{where}).\n{remedy}"
 
 
 def _said(job: Job) -> str:

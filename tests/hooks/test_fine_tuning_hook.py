@@ -74,10 +74,27 @@ def test_a_connection_that_does_not_exist_is_named(airflow_database: None, monke
         _ = FineTuningHook(conn_id="nowhere").conn
 
 
+def test_an_error_names_connection_and_host_in_a_line_of_its_own_and_no_more_of_the_url(
+    monkeypatch: pytest.MonkeyPatch, emulator: Emulator
+) -> None:
+    port = emulator.base_url.rpartition(":")[2].partition("/")[0]
+    hook = connect(
+        monkeypatch, "wrong_key", host=emulator.base_url.replace("//", "//ann:s3cret@"), password="sk-" + "0" * 40
+    )
+    with pytest.raises(RequestRefused) as refused, explained("list jobs"), hook.conn:
+        hook.list_jobs()
+    first, second = str(refused.value).splitlines()
+    assert first.startswith("Could not list jobs: HTTP 401")
+    assert second.startswith(f"Connection wrong_key, host 127.0.0.1:{port}. Check the connection's password")
+    with pytest.raises(RequestRefused, match="Connection wrong_key, host"), explained("retrieve the job"):
+        asyncio.run(hook.aretrieve_job("ftjob-1"))
+    assert "s3cret" not in str(refused.value)
+
+
 def test_a_connection_without_a_key_says_where_the_key_belongs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     hook = connect(monkeypatch, "keyless", host="http://127.0.0.1:1/v1")
-    said = r"'keyless' cannot be used: it has no API key.*as password"
+    said = r"(?s)'keyless' cannot be used: it has no API key.*as password"
     with pytest.raises(RequestRefused, match=said):
         _ = hook.conn
     with pytest.raises(RequestRefused, match=said):
@@ -155,7 +172,7 @@ def test_a_wrong_key_says_what_to_check_and_shows_in_no_message_cause_or_log(
 def test_what_the_server_does_not_know_or_allow_is_a_refusal_that_says_what_to_check(
     call: Call, name: str, arguments: list[str], said: str
 ) -> None:
-    with pytest.raises(RequestRefused, match=f"Could not do it: {said}"), explained("do it"):
+    with pytest.raises(RequestRefused, match=f"(?s)Could not do it: {said}"), explained("do it"):
         call(name, *arguments)
 
 
