@@ -28,6 +28,7 @@ STALLED_SECONDS = 60.0
 PIECE_BYTES = 256 * 1024
 _OPENED = (".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")
 _DEADLINE = "finetune_deadline"
+_ORIGIN = "finetune_origin"
 
 Client = TypeVar("Client", openai.OpenAI, openai.AsyncOpenAI)
 
@@ -39,12 +40,25 @@ class NotTheApis(openai.APIError):
         super().__init__(f"{answer} as the API describes it", request=cast("Any", None), body=None)
 
 
+class RedirectRefused(openai.APIError):
+    """The endpoint redirected to another host, which would get the data and believe of it what it answers."""
+
+    def __init__(self, origin: str, target: str, request: Any) -> None:
+        super().__init__(
+            f"{origin} redirects to {target}, which is another host. Nothing was sent there. If that is the endpoint, "
+            "make it the connection's host",
+            request=request,
+            body=None,
+        )
+
+
 def bounded(client: Client) -> Client:
     """Return the client, each of whose requests has bounds from now on.
 
     One that has used up its time raises ``openai.APITimeoutError``, and the SDK does not send it again: whoever asked
     decides. A success of the fine-tuning routes that is announced as something else than JSON raises
-    :class:`NotTheApis`, unread.
+    :class:`NotTheApis`, unread. A redirect to another host raises :class:`RedirectRefused`, and
+    nothing is sent there.
     """
     http: Any = client._client
     first, then = (_abegin, _acheck) if isinstance(client, openai.AsyncOpenAI) else (_begin, _check)
@@ -71,6 +85,7 @@ def for_uploads(client: Client) -> Client:
 def _begin(request: Any, trace: Callable[..., Any] | None = None) -> None:
     """Prepare a request; it may be one of several, where the endpoint redirects."""
     keep_out(request)
+    _stay(request)
     request.extensions["trace"] = trace or _trace
     times = request.extensions.get("timeout") or {}
     if times.get("read") is None:
@@ -79,6 +94,15 @@ def _begin(request: Any, trace: Callable[..., Any] | None = None) -> None:
     if left <= 0:
         raise _too_late()
     request.extensions["timeout"] = {**times, "read": left}
+
+
+def _stay(request: Any) -> None:
+    """Refuse to go on at another origin, but for the same host with TLS."""
+    scheme, host, port = request.url.scheme, request.url.host, request.url.port
+    now = scheme, host, port or {"http": 80, "https": 443}.get(scheme)
+    first = request.extensions.setdefault(_ORIGIN, now)
+    if now != first and (first, now) != (("http", host, 80), ("https", host, 443)):
+        raise RedirectRefused("{}://{}:{}".format(*first), "{}://{}:{}".format(*now), request)
 
 
 def _check(response: Any) -> None:

@@ -16,13 +16,13 @@ from airflow.providers.openai.hooks.openai import OpenAIHook
 
 from airflow_provider_finetune.endpoints import Endpoint, endpoint_for
 from airflow_provider_finetune.exceptions import EndpointBusy, EndpointUnreachable, RequestRefused
-from airflow_provider_finetune.hooks.bounds import NotTheApis, bounded, for_short_answers, for_uploads
+from airflow_provider_finetune.hooks.bounds import NotTheApis, RedirectRefused, bounded, for_short_answers, for_uploads
 from airflow_provider_finetune.hooks.options import checked, named, sent_by, usable
 from airflow_provider_finetune.hooks.pages import apages_of, pages_of
 from airflow_provider_finetune.hooks.pages import payload as payload
 from airflow_provider_finetune.hooks.secrets import without_secrets
 from airflow_provider_finetune.jobs.events import Event, Unseen
-from airflow_provider_finetune.jobs.fault import FaultKind, read_fault
+from airflow_provider_finetune.jobs.fault import Fault, FaultKind, read_fault
 from airflow_provider_finetune.jobs.payload import epoch, mapping, text
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_finetune.endpoints import Endpoint
     from airflow_provider_finetune.exceptions import FineTuningError
-    from airflow_provider_finetune.jobs.fault import Fault
 
 PAGE = 100
 #: What a call of the SDK raises when the endpoint refuses, fails, or does not speak the protocol.
@@ -315,6 +314,8 @@ def fault_of(error: Exception) -> Fault:
     if isinstance(error, openai.APIStatusError):
         retry_after = error.response.headers.get("retry-after")
         return read_fault(error.status_code, error.body, retry_after, about=_about(error), asked=sent_by(error.request))
+    if isinstance(error, RedirectRefused):
+        return Fault(FaultKind.REFUSED, message=f"{error.message}.", asked=sent_by(error.request))
     if isinstance(error, openai.APIConnectionError):
         cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ", no whole answer in time"
         return read_fault(None, cause=f"{type(error).__name__}{cause}", asked=sent_by(error.request))

@@ -110,6 +110,30 @@ def test_a_chain_of_redirects_has_the_time_of_one_request(ask: Ask) -> None:
         assert 1 < len(server.requests) < 8
 
 
+@pytest.mark.parametrize("method", ["retrieve_job", "cancel_job"])
+def test_a_redirect_to_another_host_is_refused_and_nothing_is_sent_there(ask: Ask, method: str) -> None:
+    with answering(lambda *_: Answer(of(JOB))) as other:
+        target = {"location": f"{other.base_url}/fine_tuning/jobs/ftjob-1"}
+        with (
+            answering(lambda *_: Answer(b"", 307, headers=target)) as server,
+            pytest.raises(RequestRefused, match=f"redirects to {other.base_url.removesuffix('/v1')}, which is another"),
+            explained("ask"),
+        ):
+            ask(server.connection(**TWO_SECONDS), method, "ftjob-1")
+        assert other.requests == []
+        assert len(server.requests) == 1
+
+
+def test_a_redirect_on_the_same_host_is_followed(ask: Ask) -> None:
+    def answer(method: str, path: str) -> Answer:
+        if path.endswith("moved"):
+            return Answer(of(JOB))
+        return Answer(b"", 307, headers={"location": f"{server.base_url}{path}/moved"})
+
+    with answering(answer) as server:
+        assert ask(server.connection(**TWO_SECONDS), "retrieve_job", "ftjob-1").id == "ftjob-1"
+
+
 def test_an_answer_that_takes_long_but_comes_is_read(ask: Ask) -> None:
     def late() -> Iterator[bytes]:
         time.sleep(0.3)
