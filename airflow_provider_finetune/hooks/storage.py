@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import os
+import stat
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from airflow_provider_finetune.addresses import shown
+from airflow_provider_finetune.exceptions import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +37,43 @@ def place(path: str, conn_id: str | None = None) -> Any:
 
 @contextmanager
 def reading(path: str, conn_id: str | None = None) -> Iterator[BinaryIO]:
-    """Open a file to read its bytes."""
-    more = {"block_size": _BLOCK} if is_remote(path) else {}
-    with place(path, conn_id).open("rb", **more) as file:
+    """Open a file to read its bytes.
+
+    :raises DatasetError: there is no such file, it is none, or this Airflow has no filesystem for the URL. No retry
+        can mend that.
+    """
+    with ExitStack() as stack:
+        with _explained(path):
+            if not is_remote(path):
+                if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe may wait for ever, and a device never ends
+                    raise DatasetError(f"{path} is a device, a pipe or a directory; expected a file")
+                file = stack.enter_context(open(path, "rb", buffering=0))
+            else:
+                file = stack.enter_context(place(path, conn_id).open("rb", block_size=_BLOCK))
         yield cast("BinaryIO", file)
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    scheme = path.partition("://")[0].lower()
+    try:
+        yield
+    except FileNotFoundError:
+        where = "Check the path and the storage connection" if is_remote(path) else _WHERE
+        raise DatasetError(f"There is no file {shown(path)}.\n{where}.") from None
+    except ValueError as error:
+        if "filesystem" not in str(error):
+            raise
+        package = _PACKAGES.get(scheme)
+        what = f"Install it on the workers: pip install '{package}'" if package else _UNKNOWN
+        raise DatasetError(f"{shown(path)}: this Airflow has no filesystem for {scheme}://.\n{what}.") from None
+
+
+_WHERE = "The path is the worker's: where workers share no disk, use object storage, such as s3://bucket/train.jsonl"
+_UNKNOWN = "Use a local path, s3://, gs://, abfs:// or file://, or a provider package that registers the scheme"
+#: What brings the filesystem of a scheme to Airflow.
+_PACKAGES = {
+    **dict.fromkeys(("s3", "s3a"), "apache-airflow-providers-amazon[s3fs]"),
+    **dict.fromkeys(("gs", "gcs"), "apache-airflow-providers-google"),
+    **dict.fromkeys(("abfs", "abfss", "adl"), "apache-airflow-providers-microsoft-azure"),
+}

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
-import stat
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -162,6 +160,7 @@ class ValidateDatasetOperator(BaseOperator):
 
     def _checked(self, path: str, *, is_validation: bool = False) -> DatasetChecker:
         from airflow_provider_finetune.datasets.validation import DatasetChecker, for_validation
+        from airflow_provider_finetune.hooks.storage import reading
 
         limits = _limits(self.max_line_bytes, listed=self.listed)
         checker = DatasetChecker(
@@ -171,7 +170,7 @@ class ValidateDatasetOperator(BaseOperator):
             limits=for_validation(limits) if is_validation else limits,
             rules=_rules(self.endpoint, self.allow, self.refuse),
         )
-        with _opened(path, self.storage_conn_id) as file:
+        with reading(path, self.storage_conn_id) as file:
             for chunk in _chunks(file, path):
                 checker.feed(chunk)
         return checker
@@ -301,9 +300,10 @@ class UploadDatasetOperator(BaseOperator):
         """Read the source once, and check what it holds."""
         from airflow_provider_finetune.datasets.stored import Content
         from airflow_provider_finetune.datasets.validation import DatasetChecker
+        from airflow_provider_finetune.hooks.storage import reading
         from airflow_provider_finetune.hooks.upload import Source, dataset_rules_of
 
-        file = opened = stack.enter_context(_opened(path, self.storage_conn_id))
+        file = opened = stack.enter_context(reading(path, self.storage_conn_id))
         is_remote = "://" in path
         if is_remote:
             spool = tempfile.TemporaryFile(prefix="dataset-", buffering=0)  # noqa: SIM115
@@ -339,24 +339,6 @@ class UploadDatasetOperator(BaseOperator):
     def _seconds_kept(self) -> int | None:
         kept = number("expires_after", self.expires_after, least=3600, most=2_592_000, whole=True)
         return None if kept is None else int(kept)
-
-
-@contextmanager
-def _opened(path: str, storage_conn_id: str | None) -> Iterator[BinaryIO]:
-    """Open a local path, or a URL of object storage."""
-    if "://" not in path:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe may wait for ever, and a device never ends
-            raise DatasetError(f"{path} is a device, a pipe or a directory; expected a file")
-        with open(path, "rb", buffering=0) as file:
-            yield cast("BinaryIO", file)
-        return
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
-    # Small blocks keep the memory of readers ahead small; some take 50 MB by default.
-    # Without one, the URL may carry it: s3://my_conn@bucket/key.
-    url: Any = ObjectStoragePath(path, **({"conn_id": storage_conn_id} if storage_conn_id else {}))
-    with url.open("rb", block_size=8 * MB) as file:
-        yield file
 
 
 def _chunks(file: BinaryIO, path: str, *, seconds: float | None = None) -> Iterator[bytes]:

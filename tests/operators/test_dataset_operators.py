@@ -19,6 +19,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_finetune.exceptions import DatasetError, EndpointUnreachable, FineTuningError, InvalidRequest
+from airflow_provider_finetune.hooks import storage
 from airflow_provider_finetune.hooks import upload as module
 from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 from airflow_provider_finetune.operators import dataset as operators
@@ -551,6 +552,26 @@ def test_a_device_or_a_pipe_is_refused_before_it_is_opened(tmp_path: Path, opera
 
 
 @pytest.mark.parametrize("operate", [upload, validate])
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("nowhere/train.jsonl", "no file nowhere/train.jsonl"),
+        ("file:///nowhere/train.jsonl", "no file file:///nowhere/train.jsonl"),
+        ("gs://ann:s3cret@bucket/train.jsonl", "pip install 'apache-airflow-providers-google'"),
+        ("abfs://container@account/train.jsonl", "pip install 'apache-airflow-providers-microsoft-azure'"),
+        ("https://host/train.jsonl?token=s3cret", "no filesystem for https://"),
+    ],
+)
+def test_a_missing_file_or_filesystem_is_named_and_not_tried_again(
+    operate: Any, emulator: Emulator, path: str, said: str
+) -> None:
+    with pytest.raises(DatasetError, match=re.escape(said)) as refused:
+        operate(path=path)
+    assert isinstance(refused.value, AirflowFailException)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("operate", [upload, validate])
 def test_the_size_is_limited_while_a_source_is_read(
     train: str, operate: Any, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -565,7 +586,7 @@ def test_the_size_is_limited_while_a_source_is_read(
 
     endless = Endless()
     monkeypatch.setattr(stored, "MOST_BYTES", 100_000)
-    monkeypatch.setattr(operators, "_opened", lambda *_: nullcontext(endless))
+    monkeypatch.setattr(storage, "reading", lambda *_: nullcontext(endless))
     with pytest.raises(DatasetError, match="or grows"):
         operate(path="s3://key:pass-word@bucket/train.jsonl")
     assert endless.reads <= 21
@@ -590,8 +611,8 @@ def test_a_full_spool_disk_is_called_that(train: str, emulator: Emulator, monkey
 def test_passwords_in_a_url_appear_neither_in_the_log_nor_in_the_report(
     train: str, emulator: Emulator, logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = operators._opened
-    monkeypatch.setattr(operators, "_opened", lambda _, conn: opened(train, conn))
+    reading = storage.reading
+    monkeypatch.setattr(storage, "reading", lambda _, conn: reading(train, conn))
     path = "s3://AKIDEXAMPLE:pass-word-1@bucket/train.jsonl?X-Amz-Signature=abcdef0123"
     _, xcom = upload(path=path)
     report = validate(path=path)
