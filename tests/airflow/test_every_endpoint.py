@@ -352,7 +352,7 @@ def test_tasks_queue_up_where_an_endpoint_runs_one_job_at_a_time(
     run_dag: RunDag,
     training_file: str,
 ) -> None:
-    connect("unsloth", named=named, job_seconds=0.5)
+    connect("unsloth", named=named, job_seconds=2)
     with dag:
         for n in range(3):
             CreateFineTuningJobOperator(
