@@ -60,8 +60,8 @@ def soon(wait: Callable[[], object], then: Callable[[], object]) -> Iterator[Non
 
 
 def looked_at(emulator: Emulator) -> None:
-    """Wait until the server has been asked for a job."""
-    while not emulator.requests("GET", "/fine_tuning/jobs/*"):
+    """Wait until the server has been asked for a job again: then the first answer has come."""
+    while len(emulator.requests("GET", "/fine_tuning/jobs/*")) < 2:
         time.sleep(0.05)
 
 
@@ -184,7 +184,7 @@ def test_a_job_that_failed_on_the_servers_side_keeps_its_retry(
     result = run_dag(dag)
     assert len(result.errors["wait"]) == 2
     assert type(result.error("wait")) is FineTuningJobFailed
-    assert "A GPU was lost. (code server_error). The cause is on the server's side" in str(result.error("wait"))
+    assert "A GPU was lost. (code server_error).\nThe cause is on the server's side" in str(result.error("wait"))
 
 
 def test_a_cancelled_job_is_red(

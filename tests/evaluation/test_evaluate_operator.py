@@ -154,7 +154,7 @@ def test_answers_of_another_dataset_are_refused(endpoint: Endpoint, dataset: str
 
 def test_a_model_that_refuses_everything_ends_the_task_after_a_few_requests(endpoint: Endpoint, dataset: str) -> None:
     endpoint.reply = lambda body: refusal("unsupported_value")
-    with pytest.raises(EvaluationError, match=r"refused all of the first 5 requests.*temperature"):
+    with pytest.raises(EvaluationError, match=r"(?s)refused all of the first 5 requests.*temperature"):
         evaluate(dataset=dataset, concurrency=1)
     assert len(endpoint.bodies) == 5
 
