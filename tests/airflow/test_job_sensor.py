@@ -65,6 +65,12 @@ def looked_at(emulator: Emulator) -> None:
         time.sleep(0.05)
 
 
+def used_up(emulator: Emulator) -> None:
+    """Wait until all faults have happened."""
+    while any(fault["times"] for fault in emulator.faults()):
+        time.sleep(0.05)
+
+
 def sense(dag: DAG, job_id: Any, **arguments: Any) -> FineTuningJobSensor:
     with dag:
         return FineTuningJobSensor(task_id="wait", job_id=job_id, **{"poll_interval": 0.2, "timeout": 60, **arguments})
@@ -263,8 +269,10 @@ def test_an_endpoint_that_is_down_for_a_while_is_waited_through(
 ) -> None:
     monkeypatch.setattr(polling, "MAX_BACK_OFF", 0.2)
     emulator.fault("status", "GET", "/fine_tuning/jobs/*", status=503, times=5, skip=1, retry_after="0.05")
+    emulator.show(job_id, status="running")  # or the job may have ended before the first look
     sense(dag, job_id, **mode)
-    result = run_dag(dag)
+    with soon(lambda: used_up(emulator), lambda: emulator.show(job_id)):
+        result = run_dag(dag)
     assert result.states == {"wait": "success"}
     if mode.get("mode") != "reschedule":  # of which each poke is a process of its own
         assert len([line for line in result.log if "Waiting through it" in line]) == 1
