@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import tempfile
+import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_finetune.addresses import shown
-from airflow_provider_finetune.exceptions import DatasetError
+from airflow_provider_finetune.datasets.stored import MOST_BYTES
+from airflow_provider_finetune.exceptions import DatasetError, FineTuningError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Small blocks keep the memory of readers ahead small; some take 50 MB by default.
 _BLOCK = 8 * 1024 * 1024
+_CHUNK = 1024 * 1024
 
 
 def is_remote(path: str) -> bool:
@@ -36,9 +41,10 @@ def place(path: str, conn_id: str | None = None) -> Any:
 
 
 @contextmanager
-def reading(path: str, conn_id: str | None = None) -> Iterator[BinaryIO]:
+def reading(path: str, conn_id: str | None = None, *, buffering: int = -1) -> Iterator[BinaryIO]:
     """Open a file to read its bytes.
 
+    :param buffering: of a local file, as for ``open``: 0 for who reads large chunks, and again what was read before.
     :raises DatasetError: there is no such file, it is none, or this Airflow has no filesystem for the URL. No retry
         can mend that.
     """
@@ -47,10 +53,44 @@ def reading(path: str, conn_id: str | None = None) -> Iterator[BinaryIO]:
             if not is_remote(path):
                 if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe may wait for ever, and a device never ends
                     raise DatasetError(f"{path} is a device, a pipe or a directory; expected a file")
-                file = stack.enter_context(open(path, "rb", buffering=0))
+                file = stack.enter_context(open(path, "rb", buffering=buffering))
             else:
                 file = stack.enter_context(place(path, conn_id).open("rb", block_size=_BLOCK))
-        yield cast("BinaryIO", file)
+        yield file
+
+
+def chunks(file: BinaryIO, path: str, *, seconds: float | None = None) -> Iterator[bytes]:
+    """Yield what a file holds, up to what an endpoint takes, within a time.
+
+    :raises DatasetError: it holds more.
+    :raises FineTuningError: reading it takes longer.
+    """
+    size, until = 0, None if seconds is None else time.monotonic() + seconds
+    while chunk := file.read(_CHUNK):
+        size += len(chunk)
+        if size > MOST_BYTES:
+            raise DatasetError(f"{shown(path)} has more than {MOST_BYTES:,} bytes, or grows; expected at most so many")
+        if until is not None and time.monotonic() > until:
+            raise FineTuningError(f"{shown(path)}: {size:,} bytes were read in {seconds:.0f} s, which is the timeout")
+        yield chunk
+
+
+def spool(chunk: bytes, file: BinaryIO) -> None:
+    """Keep bytes of a remote file on this machine.
+
+    :raises FineTuningError: there is no room for them.
+    """
+    left = memoryview(chunk)
+    try:
+        while left:
+            left = left[file.write(left) :]
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise FineTuningError(
+            f"The disk of the worker's temporary directory {tempfile.gettempdir()} is full, where a remote dataset is "
+            "kept while it is uploaded. Make room, or set TMPDIR to a larger disk."
+        ) from None
 
 
 @contextmanager

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import tempfile
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -13,12 +11,12 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_finetune.addresses import shown
 from airflow_provider_finetune.arguments import as_invalid_request, choice, number, required, seconds
-from airflow_provider_finetune.exceptions import DatasetError, FineTuningError, InvalidRequest
+from airflow_provider_finetune.exceptions import DatasetError, InvalidRequest
 from airflow_provider_finetune.jobs.payload import storable
 from airflow_provider_finetune.jobs.request import is_templated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
     from airflow_provider_finetune.hooks.upload import Source
 
-MB = 1024 * 1024
 _METHODS = ("supervised", "dpo", "reinforcement", "completion")
 _VERIFY = ("name", "content")
 _ENDPOINTS = ("openai", "azure", "nebius", "any")
@@ -160,7 +157,7 @@ class ValidateDatasetOperator(BaseOperator):
 
     def _checked(self, path: str, *, is_validation: bool = False) -> DatasetChecker:
         from airflow_provider_finetune.datasets.validation import DatasetChecker, for_validation
-        from airflow_provider_finetune.hooks.storage import reading
+        from airflow_provider_finetune.hooks.storage import chunks, reading
 
         limits = _limits(self.max_line_bytes, listed=self.listed)
         checker = DatasetChecker(
@@ -171,7 +168,7 @@ class ValidateDatasetOperator(BaseOperator):
             rules=_rules(self.endpoint, self.allow, self.refuse),
         )
         with reading(path, self.storage_conn_id) as file:
-            for chunk in _chunks(file, path):
+            for chunk in chunks(file, path):
                 checker.feed(chunk)
         return checker
 
@@ -300,14 +297,14 @@ class UploadDatasetOperator(BaseOperator):
         """Read the source once, and check what it holds."""
         from airflow_provider_finetune.datasets.stored import Content
         from airflow_provider_finetune.datasets.validation import DatasetChecker
-        from airflow_provider_finetune.hooks.storage import reading
+        from airflow_provider_finetune.hooks.storage import chunks, reading, spool
         from airflow_provider_finetune.hooks.upload import Source, dataset_rules_of
 
-        file = opened = stack.enter_context(reading(path, self.storage_conn_id))
+        file = opened = stack.enter_context(reading(path, self.storage_conn_id, buffering=0))
         is_remote = "://" in path
         if is_remote:
-            spool = tempfile.TemporaryFile(prefix="dataset-", buffering=0)  # noqa: SIM115
-            file = cast("BinaryIO", stack.enter_context(spool))
+            kept = tempfile.TemporaryFile(prefix="dataset-", buffering=0)  # noqa: SIM115
+            file = cast("BinaryIO", stack.enter_context(kept))
         checker = None
         if self.validate:
             endpoint = self.endpoint if _is_given(self.endpoint) else dataset_rules_of(hook)
@@ -319,14 +316,14 @@ class UploadDatasetOperator(BaseOperator):
                 rules=_rules(endpoint, self.allow, self.refuse),
             )
         sha256, size = hashlib.sha256(), 0
-        for chunk in _chunks(opened, path, seconds=self.timeout):
+        for chunk in chunks(opened, path, seconds=self.timeout):
             size += len(chunk)
             if checker is None:
                 sha256.update(chunk)
             else:
                 checker.feed(chunk)
             if is_remote:
-                _spool(chunk, file)
+                spool(chunk, file)
         content = Content(checker.sha256 if checker else sha256.hexdigest(), size)
         context["ti"].xcom_push(key="sha256", value=content.sha256)
         if checker is not None:
@@ -339,42 +336,6 @@ class UploadDatasetOperator(BaseOperator):
     def _seconds_kept(self) -> int | None:
         kept = number("expires_after", self.expires_after, least=3600, most=2_592_000, whole=True)
         return None if kept is None else int(kept)
-
-
-def _chunks(file: BinaryIO, path: str, *, seconds: float | None = None) -> Iterator[bytes]:
-    """Yield what a file holds, up to what an endpoint takes, within a time.
-
-    :raises DatasetError: it holds more.
-    :raises FineTuningError: reading it takes longer.
-    """
-    from airflow_provider_finetune.datasets.stored import MOST_BYTES
-
-    size, until = 0, None if seconds is None else time.monotonic() + seconds
-    while chunk := file.read(MB):
-        size += len(chunk)
-        if size > MOST_BYTES:
-            raise DatasetError(f"{shown(path)} has more than {MOST_BYTES:,} bytes, or grows; expected at most so many")
-        if until is not None and time.monotonic() > until:
-            raise FineTuningError(f"{shown(path)}: {size:,} bytes were read in {seconds:.0f} s, which is the timeout")
-        yield chunk
-
-
-def _spool(chunk: bytes, file: BinaryIO) -> None:
-    """Keep bytes of a remote file on this machine.
-
-    :raises FineTuningError: there is no room for them.
-    """
-    left = memoryview(chunk)
-    try:
-        while left:
-            left = left[file.write(left) :]
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise FineTuningError(
-            f"The disk of the worker's temporary directory {tempfile.gettempdir()} is full, where a remote dataset is "
-            "kept while it is uploaded. Make room, or set TMPDIR to a larger disk."
-        ) from None
 
 
 def _is_given(value: object) -> bool:

@@ -571,12 +571,16 @@ def test_a_missing_file_or_filesystem_is_named_and_not_tried_again(
     assert "s3cret" not in str(refused.value)
 
 
+def test_a_local_file_is_read_line_by_line_out_of_blocks(train: str) -> None:
+    with storage.reading(train) as file:
+        next(iter(file))
+        assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == os.path.getsize(train), "not a byte at a time"
+
+
 @pytest.mark.parametrize("operate", [upload, validate])
 def test_the_size_is_limited_while_a_source_is_read(
     train: str, operate: Any, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_finetune.datasets import stored
-
     class Endless:
         reads = 0
 
@@ -585,15 +589,15 @@ def test_the_size_is_limited_while_a_source_is_read(
             return b'{"a": "' + b"x" * 5000 + b'"}\n'
 
     endless = Endless()
-    monkeypatch.setattr(stored, "MOST_BYTES", 100_000)
-    monkeypatch.setattr(storage, "reading", lambda *_: nullcontext(endless))
+    monkeypatch.setattr(storage, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(storage, "reading", lambda *_, **_more: nullcontext(endless))
     with pytest.raises(DatasetError, match="or grows"):
         operate(path="s3://key:pass-word@bucket/train.jsonl")
     assert endless.reads <= 21
 
 
 def test_reading_a_source_has_a_time_out(train: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operators, "MB", 100)
+    monkeypatch.setattr(storage, "_CHUNK", 100)
     with pytest.raises(FineTuningError, match="which is the timeout"):
         upload(path=train, timeout=1e-6)
 
@@ -612,7 +616,7 @@ def test_passwords_in_a_url_appear_neither_in_the_log_nor_in_the_report(
     train: str, emulator: Emulator, logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading = storage.reading
-    monkeypatch.setattr(storage, "reading", lambda _, conn: reading(train, conn))
+    monkeypatch.setattr(storage, "reading", lambda _, conn, **more: reading(train, conn, **more))
     path = "s3://AKIDEXAMPLE:pass-word-1@bucket/train.jsonl?X-Amz-Signature=abcdef0123"
     _, xcom = upload(path=path)
     report = validate(path=path)
