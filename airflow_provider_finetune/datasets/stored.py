@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 8 * 1024**3
 DAY = 24 * 60 * 60
 HASH_DIGITS = 16
+_OURS = re.compile(rf"-[0-9a-f]{{{HASH_DIGITS}}}\.jsonl\Z")
 _UNUSUAL = re.compile(r"[^A-Za-z0-9._-]+")
 _PENDING = frozenset({"uploaded", "pending", "queued", "importing", "processing", "running", "notRunning"})
 _BROKEN = frozenset({"error", "failed", "deleted", "deleting", "cancelled", "expired"})
@@ -67,6 +68,11 @@ class Content:
     @property
     def _ending(self) -> str:
         return f"-{self.sha256[:HASH_DIGITS]}.jsonl"
+
+
+def is_uploaded_by_us(filename: str) -> bool:
+    """Return whether a file's name at the endpoint is one that :meth:`Content.name` makes."""
+    return _OURS.search(filename) is not None
 
 
 def state_of(status: str | None) -> FileState:

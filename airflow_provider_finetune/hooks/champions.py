@@ -22,7 +22,11 @@ MOST_TRIES = 5
 
 @runtime_checkable
 class ChampionStore(Protocol):
-    """What a store of champions can do. A team that keeps them elsewhere writes a class with these methods."""
+    """What a store of champions can do. A team that keeps them elsewhere writes a class with these methods.
+
+    A store may also have a method ``names()``, which returns all names that have champions. Clean-ups then find the
+    champions by themselves.
+    """
 
     def read(self, name: str) -> History:
         """Return the champions of a name, an empty history when there are none.
@@ -76,6 +80,11 @@ class VariableStore:
                 "it, which forgets them."
             ) from None
 
+    def names(self) -> list[str] | None:
+        """Return all names that have champions; None where Airflow lists no Variables: in a task of 3.0 to 3.2."""
+        keys = _keys(self.prefix)
+        return None if keys is None else sorted(key.removeprefix(self.prefix) for key in keys)
+
     def write(self, history: History) -> bool:
         """Keep the history if its second record is still the champion; return whether its first one stands.
 
@@ -126,8 +135,14 @@ def _is_there(key: str) -> bool:
     """Return whether Airflow's database has a Variable.
 
     ``Variable.get`` does not tell: it says that there is none also when Airflow cannot be asked, and whoever believes
-    that forgets all champions. From 3.0 to 3.2, Airflow offers nothing better.
+    that forgets all champions. From 3.0 to 3.2, Airflow offers nothing better; and outside of a task nothing stands
+    between this process and the database that could fail.
     """
+    return key in (_keys(key) or ())
+
+
+def _keys(prefix: str) -> list[str] | None:
+    """Return the keys of the Variables in Airflow's database that begin so; None where Airflow does not list them."""
     from airflow.providers.common.compat import sdk
 
     variable: Any = sdk.Variable
@@ -135,13 +150,14 @@ def _is_there(key: str) -> bool:
         from airflow.utils.session import create_session
 
         with create_session() as session:
-            return bool(session.query(variable.key).filter(variable.key == key).count())
+            found = session.query(variable.key).filter(variable.key.startswith(prefix, autoescape=True))
+            return [key for (key,) in found if key.startswith(prefix)]
     if not hasattr(variable, "keys"):
-        return False
+        return None
     try:
-        return key in list(variable.keys(prefix=key))
-    except ImportError:  # in no task, so there is nothing between this process and the database that could fail
-        return False
+        return [key for key in variable.keys(prefix=prefix) if key.startswith(prefix)]
+    except ImportError:  # in no task
+        return None
 
 
 def carry_out(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
     from openai import AsyncOpenAI, OpenAI
-    from openai.types import FileObject, Model, ModelDeleted
+    from openai.types import FileDeleted, FileObject, Model, ModelDeleted
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
     from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
@@ -219,6 +219,15 @@ class FineTuningHook(OpenAIHook):
         """Return the content of a file, as :meth:`read_file`."""
         async with self._aclient(quick=False) as client:
             return _decoded((await client.files.content(file_id)).content)
+
+    def delete_file(self, file_id: str) -> FileDeleted:
+        """Delete a file."""
+        return self._quick.files.delete(file_id)
+
+    async def adelete_file(self, file_id: str) -> FileDeleted:
+        """Delete a file."""
+        async with self._aclient() as client:
+            return await client.files.delete(file_id)
 
     # -- models: https://platform.openai.com/docs/api-reference/models
 

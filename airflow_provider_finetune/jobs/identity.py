@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 SUBMISSION_KEY = "airflow_submission"
 FINGERPRINT_KEY = "airflow_fingerprint"
-OWN_KEYS = (SUBMISSION_KEY, FINGERPRINT_KEY, "airflow_dag_id", "airflow_run_id", "airflow_task_id")
+DAG_KEY = "airflow_dag_id"
+RUN_KEY = "airflow_run_id"
+TASK_KEY = "airflow_task_id"
+OWN_KEYS = (SUBMISSION_KEY, FINGERPRINT_KEY, DAG_KEY, RUN_KEY, TASK_KEY)
 MAX_PAIRS = 16
 MAX_VALUE = 512
 
@@ -66,9 +69,9 @@ class Submission(NamedTuple):
             **(of_user or {}),
             SUBMISSION_KEY: self.key,
             FINGERPRINT_KEY: fingerprint,
-            "airflow_dag_id": self.dag_id[:MAX_VALUE],
-            "airflow_run_id": self.run_id[:MAX_VALUE],
-            "airflow_task_id": self.task_id[:MAX_VALUE],
+            DAG_KEY: self.dag_id[:MAX_VALUE],
+            RUN_KEY: self.run_id[:MAX_VALUE],
+            TASK_KEY: self.task_id[:MAX_VALUE],
         }
 
 

@@ -74,6 +74,7 @@ class Job:
     metadata: Mapping[str, str] | None = None
     seed: int | None = None
     training_file: str | None = None
+    validation_file: str | None = None
     method: Mapping[str, Any] | None = None
     #: Empty where the endpoint says that there is none, None where it does not say.
     suffix: str | None = None
@@ -111,11 +112,17 @@ class Job:
             # Some endpoints say 0 where others say null, so a derived seed is never 0.
             seed=int(seed) if seed else None,
             training_file=text(payload.get("training_file")),
+            validation_file=text(payload.get("validation_file")),
             method=mapping(payload.get("method")) or None,
             suffix=next((text(payload[name]) or "" for name in _SUFFIXES if name in payload), None),
             said=said if said != status else None,
             names=names,
         )
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The ids of the files that it learns and is validated on."""
+        return tuple(file for file in (self.training_file, self.validation_file) if file)
 
     @property
     def method_type(self) -> str | None:

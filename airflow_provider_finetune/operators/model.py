@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from airflow_provider_finetune.operators.clean_up import CleanUpFineTuningOperator, DeleteFineTunedModelOperator
 from airflow_provider_finetune.operators.evaluation import EvaluateModelOperator
 from airflow_provider_finetune.operators.promotion import PromoteModelOperator, RollbackModelOperator
 
-__all__ = ["EvaluateModelOperator", "PromoteModelOperator", "RollbackModelOperator"]
+__all__ = [
+    "CleanUpFineTuningOperator",
+    "DeleteFineTunedModelOperator",
+    "EvaluateModelOperator",
+    "PromoteModelOperator",
+    "RollbackModelOperator",
+]
