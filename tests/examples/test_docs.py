@@ -116,6 +116,15 @@ def test_a_dag_that_is_scheduled_on_data_trains_on_it(
     assert result.states == {"upload": "success", "train": "success"}
 
 
+def test_a_clean_up_is_dry_until_a_person_says_otherwise(
+    emulator: Emulator, dags: Callable[[str], dict[str, Any]], run_dag: Callable[..., DagResult]
+) -> None:
+    found = dags("clean_up")
+    assert run_dag(found["clean_up"]).xcom("clean_up")["dry_run"] is True
+    assert run_dag(found["clean_up"], dry_run=False).xcom("clean_up")["dry_run"] is False
+    assert "is not known as the model" not in str(run_dag(found["delete_model"], model="ft:gone").errors)
+
+
 def test_a_model_is_promoted_served_and_read_through_the_rest_api(
     emulator: Emulator,
     dags: Callable[[str], dict[str, Any]],
