@@ -3,6 +3,7 @@
 # make test     formatter, linter, types, layers and all tests; AIRFLOW=2.11.2 for the oldest Airflow
 # make test-endurance  workers and triggerers killed at every step of a real Airflow; a quarter of an hour
 # make gateway  LiteLLM in an environment of its own, for the test that runs it in front of the emulator; a minute
+# make mlflow   an MLflow server in an environment of its own, for the test of a store in its registry; a minute
 # make docs     the documentation site, in build/docs
 # make bench    the benchmarks, each with its baseline
 # make screenshots  the pictures of the page in Airflow's UI, in docs; needs Chromium
@@ -15,7 +16,7 @@ RUN := $(VENV)/bin/python -m
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo demo-ui screenshots test test-endurance lint docs gateway bench clean
+.PHONY: demo demo-ui screenshots test test-endurance lint docs gateway mlflow bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.project
@@ -31,6 +32,7 @@ test: lint
 	$(RUN) pytest -m "not system" -n 2 --dist loadfile $(ARGS)
 ifeq ($(filter 2.%,$(AIRFLOW)),)
 	$(RUN) pytest -m "system and not endurance" -n 2 --dist loadfile $(ARGS)
+	test ! -e .venv/mlflow/.packages || .venv/mlflow/bin/python -m pytest tests/registry
 endif
 
 test-endurance: $(VENV)/.project
@@ -77,6 +79,16 @@ gateway: .venv/litellm/.packages
 .venv/litellm/.packages: requirements/litellm.txt
 	@$(PYTHON) -m venv --clear .venv/litellm
 	@.venv/litellm/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement $<
+	@touch $@
+
+mlflow: .venv/mlflow/.packages
+
+# It sees the packages of the project's environment, and has its own before them.
+.venv/mlflow/.packages: requirements/mlflow.txt $(VENV)/.project
+	@$(PYTHON) -m venv --clear .venv/mlflow
+	@.venv/mlflow/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement $<
+	@$(RUN) sysconfig | sed -n 's/.*purelib = "\(.*\)"/import site; site.addsitedir("\1")/p' \
+		>"$$(.venv/mlflow/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/airflow.pth"
 	@touch $@
 
 requirements/airflow-%.txt:

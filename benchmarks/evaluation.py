@@ -89,6 +89,8 @@ def ours(path: str, port: int, concurrency: int) -> dict[str, float]:
     from airflow_provider_finetune.operators.model import EvaluateModelOperator
 
     class TaskInstance:
+        dag_id, run_id, task_id, map_index, try_number = "benchmark", "run", "evaluate", -1, 1
+
         def xcom_push(self, key: str, value: Any) -> None:
             pass
 

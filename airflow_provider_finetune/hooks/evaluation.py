@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_finetune.evaluation.answer import Answer
+from airflow_provider_finetune.evaluation.budget import Budget, Overspent
 from airflow_provider_finetune.evaluation.cost import most_tokens
 from airflow_provider_finetune.evaluation.example import digest
 from airflow_provider_finetune.evaluation.grader import has_cosine, judge_parts
@@ -21,7 +22,7 @@ from airflow_provider_finetune.hooks.traffic import EndpointTraffic, Refused, as
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from airflow_provider_finetune.evaluation.cost import Price, Prices
+    from airflow_provider_finetune.evaluation.cost import Prices
     from airflow_provider_finetune.evaluation.example import Example
     from airflow_provider_finetune.evaluation.grader import Grader
     from airflow_provider_finetune.evaluation.result import ModelToAsk
@@ -102,15 +103,15 @@ class Evaluation:
         self.models, self.examples, self.grader = models, examples, grader
         self.tallies = [Tally(len(examples)) for _ in models]
         self.asked = [0] * len(models)
-        self.spent = 0.0
+        judges = [] if isinstance(grader, CallableGrader) else judge_parts(grader)
+        self.budget = Budget(prices, judges, max_tokens=asking.max_tokens, ceiling=asking.max_cost)
         self._answers = answers
-        self._hooks, self._asking, self._prices = hooks, asking, prices
+        self._hooks, self._asking = hooks, asking
         self._judge_conn_id = judge_conn_id if asks_a_judge(grader) else None
         self._grading_options = dict(grading or {})
         self._run, self._tell = run, tell
         # Where an answer stands that has no grade of this grader yet; -1 where there is none.
         self._kept = [array("q", [-1]) * len(examples) for _ in models]
-        self._promised = 0.0  # what requests that are under way cost at most
         self._withheld: list[list[tuple[int, Answer]]] = [[] for _ in models]
         self._has_answered = [False] * len(models)
         self._graded = self._ungraded = 0
@@ -135,7 +136,7 @@ class Evaluation:
                 found += 1
                 answer = self._answers.at(offset)
                 if self._run and answer.run == self._run:
-                    self.spent += self._cost_of(answer)
+                    self.budget.spent += self.budget.cost_of(answer)
                 if answer.error is None and (answer.grader != self._grader_id or answer.grade is None):
                     self._kept[number][place] = offset
                 else:
@@ -178,38 +179,18 @@ class Evaluation:
         return len(self.examples) - self.tallies[number].answered - sum(o >= 0 for o in self._kept[number])
 
     def most_cost(self) -> float | None:
-        """Return what is still to be asked costs at most; None while a price or the tokens at most are missing.
-
-        A judge is taken to see the whole example and the longest answer once, and to answer once.
-        """
+        """Return what is still to be asked costs at most; None while a price or the tokens at most are missing."""
         n = len(self.examples)
         prompt = most_tokens(self.examples.prompt_bytes, self.examples.prompt_messages) / n
         item, total = self.examples.item_bytes / n, 0.0
         for number, model in enumerate(self.models):
-            asking = self._most(self._prices.of(model.model), prompt)
-            judging = self._most_for_judges(item)
+            asking = self.budget.most(model.model, prompt)
+            judging = self.budget.most_for_judges(item)
             if None in (asking, judging):
                 return None
             to_ask = self.to_ask(number)
             to_grade = n - self.tallies[number].answered
             total += to_ask * cast("float", asking) + to_grade * cast("float", judging)
-        return total
-
-    def _most(self, price: Price | None, prompt_tokens: float) -> float | None:
-        most = self._asking.max_tokens
-        return None if price is None or most is None else price.of(prompt_tokens, most)
-
-    def _most_for_judges(self, item_bytes: float) -> float | None:
-        if isinstance(self.grader, CallableGrader):
-            return 0.0
-        total = 0.0
-        for judge in judge_parts(self.grader):
-            price = self._prices.of(judge.model)
-            if price is None or self._asking.max_tokens is None:
-                return None
-            template = sum(map(len, judge.templates))
-            prompt = most_tokens(template + item_bytes, len(judge.input) + 1) + self._asking.max_tokens
-            total += price.of(prompt, judge.most_tokens)
         return total
 
     async def run(self) -> None:
@@ -299,7 +280,7 @@ class Evaluation:
             ungraded=grade.why_none,
             judges=grade.judges,
         )
-        self.spent += self._judges_cost(answer)
+        self.budget.spent += self.budget.cost_of_judges(answer)
         self._answers.append(answer)
         self._count(work.model, work.place, answer)
         self._check_grader(grade.why_none)
@@ -313,23 +294,21 @@ class Evaluation:
         if self._asking.max_tokens is not None:
             body[traffic.most_tokens] = self._asking.max_tokens
         answer = Answer(work.example.name, model.model, model.conn_id, self._asking.settings, run=self._run)
-        price = self._prices.of(model.model)
-        most = self._most(price, most_tokens(work.example.prompt_bytes, len(work.example.question["messages"]))) or 0.0
-        self._check_ceiling(most)
-        self.asked[work.model] += 1
-        self._promised += most
+        prompt = most_tokens(work.example.prompt_bytes, len(work.example.question["messages"]))
         try:
-            given, latency = await traffic.chat(body, f"ask model {model.model}")
+            with self.budget.promised(self.budget.most(model.model, prompt) or 0.0):
+                self.asked[work.model] += 1
+                given, latency = await traffic.chat(body, f"ask model {model.model}")
+        except Overspent as overspent:
+            raise EvaluationError(
+                f"{overspent} The answers so far are kept; raise max_cost and clear the task to go on."
+            ) from None
         except Refused as refused:
             return replace(answer, error=refused.fault.explain("ask"))
-        finally:
-            self._promised -= most
         message, reason = said_by(given)
         prompt_tokens, completion_tokens = used_by(given)
-        if price is not None:
-            self.spent += price.of(prompt_tokens, completion_tokens)
         calls = message.get("tool_calls")
-        return replace(
+        answer = replace(
             answer,
             answer=as_text(message.get("content")),
             tools=calls if isinstance(calls, list) else [],
@@ -338,6 +317,8 @@ class Evaluation:
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
         )
+        self.budget.spent += self.budget.cost_of(answer)
+        return answer
 
     def _refused(self, work: _Work, answer: Answer) -> None:
         """Keep a refusal, once the model has answered something: else it may be the settings that are refused."""
@@ -374,27 +355,6 @@ class Evaluation:
     def _count(self, number: int, place: int, answer: Answer) -> None:
         self.tallies[number].add(place, answer, self.grader.lowest)
 
-    def _check_ceiling(self, most: float) -> None:
-        """Check that the next request fits below the ceiling, with all that are under way."""
-        ceiling = self._asking.max_cost
-        if ceiling is not None and self.spent + self._promised + most > ceiling:
-            raise EvaluationError(
-                f"{self.spent:,.4f} was spent, and the next request may go beyond max_cost {ceiling:,.4f}. The answers "
-                "so far are kept; raise max_cost and clear the task to go on."
-            )
-
-    def _cost_of(self, answer: Answer) -> float:
-        price = self._prices.of(answer.model)
-        own = 0.0 if price is None else price.of(answer.prompt_tokens, answer.completion_tokens)
-        return own + self._judges_cost(answer)
-
-    def _judges_cost(self, answer: Answer) -> float:
-        return sum(
-            price.of(*tokens)
-            for model, tokens in answer.judges.items()
-            if (price := self._prices.of(model)) is not None
-        )
-
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self._asking.progress_interval)
@@ -414,7 +374,7 @@ class Evaluation:
             "total_steps": total,
             "asked": sum(self.asked),
             "errors": sum(tally.errors for tally in self.tallies),
-            "spent": round(self.spent, 6),
+            "spent": round(self.budget.spent, 6),
         }
 
 

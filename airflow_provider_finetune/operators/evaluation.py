@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseOperator
 from pydantic import BaseModel, ValidationError
 
-from airflow_provider_finetune.arguments import as_invalid_request, literal, number, optional, required, seconds
+from airflow_provider_finetune.arguments import as_invalid_request, number, optional, required, seconds
 from airflow_provider_finetune.exceptions import EvaluationError, InvalidRequest
 from airflow_provider_finetune.jobs.payload import storable
 from airflow_provider_finetune.jobs.request import explain, is_templated, plain
@@ -181,12 +181,13 @@ class EvaluateModelOperator(BaseOperator):
         from airflow_provider_finetune.hooks.evaluation import Asking, Evaluation
         from airflow_provider_finetune.hooks.evaluation_report import write_report
         from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
+        from airflow_provider_finetune.operators.models_to_ask import with_baseline
 
         push_page_link(context["ti"], EvaluationLink())
         numbers = self._numbers(rendered=True)
         if self._limited != (numbers["max_cost"] is not None, numbers["max_examples"] is not None):
             raise InvalidRequest("max_cost or max_examples rendered to nothing, and would limit nothing")
-        models, candidates, baseline = self._models()
+        models, candidates, baseline = with_baseline(self.models, self.baseline, self.conn_id)
         grader = self._read_grader()
         prices = self._prices(models, grader)
         conn_ids = {model.conn_id for model in models} | {self._judge()}
@@ -270,9 +271,10 @@ class EvaluateModelOperator(BaseOperator):
         most, ceiling = evaluation.most_cost(), number("max_cost", self.max_cost)
         if most is not None:
             self.log.info("They cost at most %.4f", most)
-        if ceiling is not None and most is not None and evaluation.spent + most > ceiling:
+        spent = evaluation.budget.spent
+        if ceiling is not None and most is not None and spent + most > ceiling:
             raise EvaluationError(
-                f"The answers may cost {most:,.4f}, and {evaluation.spent:,.4f} was spent already; expected at most "
+                f"The answers may cost {most:,.4f}, and {spent:,.4f} was spent already; expected at most "
                 f"max_cost {ceiling:,.4f}. Use max_examples, a lower max_tokens, fewer models, or raise max_cost."
             )
 
@@ -343,63 +345,6 @@ class EvaluateModelOperator(BaseOperator):
                 f"max_cost is given, and prices has none for {', '.join(missing)}: what answers cost is unknown"
             )
         return prices
-
-    def _models(self) -> tuple[list[ModelToAsk], int, int | None]:
-        """Return whom to ask, how many of them are candidates, and which one is the baseline."""
-        models = list(dict.fromkeys(self._read_models("models", self.models)))
-        if not models:
-            raise InvalidRequest(f"models is {self.models!r}: the template or XCom reference gave nothing")
-        candidates = len(models)
-        given = self._read_models("baseline", self.baseline)
-        if not given:
-            return models, candidates, None
-        baseline = given[0]
-        for i, model in enumerate(models):
-            if (model.model, model.conn_id) == (baseline.model, baseline.conn_id):
-                return models, candidates, i
-        return [*models, baseline], candidates, candidates
-
-    def _read_models(self, name: str, given: Any) -> list[ModelToAsk]:
-        from airflow_provider_finetune.evaluation.result import ModelToAsk
-
-        match literal(given):
-            case None:
-                return []
-            case str() as text:
-                return [ModelToAsk(model, self.conn_id)] if (model := optional(text)) else []
-            case Mapping() as outcome if "fine_tuned_model" in outcome or "checkpoints" in outcome:
-                return self._of_a_job(outcome)
-            case Mapping() as one if isinstance(one.get("model"), str):
-                step = one.get("step")
-                return [
-                    ModelToAsk(
-                        required(f"{name}: model", one["model"]),
-                        optional(one.get("conn_id")) or self.conn_id,
-                        optional(one.get("job_id")),
-                        optional(one.get("base_model")),
-                        step if isinstance(step, int) else None,
-                    )
-                ]
-            case Sequence() as several:  # also what a mapped task returned
-                return [model for one in several for model in self._read_models(name, one)]
-        raise InvalidRequest(
-            f"{name} is of type {type(given).__name__}; expected a name, a mapping with model and conn_id, the outcome "
-            "of FineTuningJobSensor, or a list of these"
-        )
-
-    def _of_a_job(self, outcome: Mapping[str, Any]) -> list[ModelToAsk]:
-        """Return the final model and every checkpoint of a job."""
-        from airflow_provider_finetune.evaluation.result import ModelToAsk
-
-        conn_id = optional(outcome.get("conn_id")) or self.conn_id
-        rows = [row for row in outcome.get("checkpoints") or () if isinstance(row, Mapping)]
-        steps = {row.get("model"): row.get("step") for row in rows}
-        names = [outcome.get("fine_tuned_model"), *(row.get("model") for row in reversed(rows))]
-        return [
-            ModelToAsk(name, conn_id, optional(outcome.get("job_id")), optional(outcome.get("model")), steps.get(name))
-            for name in dict.fromkeys(map(optional, names))
-            if name
-        ]
 
     def _numbers(self, *, rendered: bool) -> dict[str, float | None]:
         """Return the numbers that are known: while the DAG is parsed, some are still templates."""
