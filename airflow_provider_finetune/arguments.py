@@ -11,10 +11,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.exceptions import InvalidRequest
+from airflow_provider_finetune.jobs.hyperparameters import slip_of
 from airflow_provider_finetune.jobs.request import plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+
+#: Seconds between two looks at the endpoint, at least. Without a pause a worker makes a thousand requests a second.
+SHORTEST_INTERVAL = 0.1
 
 
 def required(name: str, value: object) -> str:
@@ -44,15 +48,23 @@ def ids(value: object) -> list[str]:
     return [found for one in given if (found := optional(str(one).strip(" '\"")))]
 
 
-def seconds(name: str, value: float | timedelta) -> float:
+def seconds(name: str, value: float | timedelta, *, least: float = 0) -> float:
     """Return a duration in seconds.
 
-    :raises InvalidRequest: it is none.
+    :raises InvalidRequest: it is none, or shorter than ``least``.
     """
     given = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given < math.inf:
-        raise InvalidRequest(f"{name} is {value!r}; expected seconds, or a timedelta, of at least 0")
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not least <= given < math.inf:
+        raise InvalidRequest(f"{name} is {value!r}; expected seconds, or a timedelta, of at least {least}")
     return float(given)
+
+
+def interval(name: str, value: float | timedelta) -> float:
+    """Return the time between two looks at the endpoint, in seconds.
+
+    :raises InvalidRequest: it is none, or so short that a wait would be a flood of requests.
+    """
+    return seconds(name, value, least=SHORTEST_INTERVAL)
 
 
 def number(name: str, value: Any, *, least: float = 0, most: float = math.inf, whole: bool = False) -> float | None:
@@ -90,7 +102,9 @@ def choice(name: str, value: object, choices: Collection[str]) -> None:
     :raises InvalidRequest: it is not.
     """
     if value not in choices:
-        raise InvalidRequest(f"{name} is {value!r}; expected one of {', '.join(choices)}")
+        meant = slip_of(str(value), choices)
+        hint = f". Did you mean {meant!r}?" if meant else ""
+        raise InvalidRequest(f"{name} is {value!r}; expected one of {', '.join(choices)}{hint}")
 
 
 @contextmanager

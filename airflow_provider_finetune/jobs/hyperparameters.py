@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,6 +35,21 @@ def slip_of(name: str, known: Collection[str]) -> str | None:
     # 0.8: a letter left out, doubled, wrong, or two exchanged, in a name of five letters or more.
     close = [core] if core in by_core else difflib.get_close_matches(core, by_core, n=1, cutoff=0.8)
     return by_core[close[0]] if close else None
+
+
+def misspelt(word: str, known: Collection[str]) -> str | None:
+    """Return the known word of which one letter is wrong, missing, too many, or exchanged with the next.
+
+    Short words are left alone: ``cdpo`` is a method, and no slip for ``dpo``.
+    """
+    return next((one for one in known if len(one) > 7 and _is_one_letter_off(word.lower(), one)), None)
+
+
+def _is_one_letter_off(word: str, other: str) -> bool:
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(word, other, strict=False)))
+    rest, wanted = word[same:], other[same:]
+    exchanged = rest[1::-1] + rest[2:]
+    return word != other and (rest[1:] in (wanted, wanted[1:]) or rest == wanted[1:] or exchanged == wanted)
 
 
 def _core(name: str) -> str:

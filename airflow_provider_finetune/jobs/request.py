@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from airflow_provider_finetune.jobs.hyperparameters import HYPERPARAMETERS, slip_of
+from airflow_provider_finetune.jobs.hyperparameters import HYPERPARAMETERS, misspelt, slip_of
 from airflow_provider_finetune.jobs.identity import check_user_metadata
 
 
@@ -116,6 +116,7 @@ def method_body(method: object) -> dict[str, Any] | None:
     kind = body.get("type")
     if not isinstance(kind, str) or not kind:
         raise ValueError('method.type is missing; expected "supervised", "dpo" or "reinforcement"')
+    check_method_type(kind)
     _refuse_misplaced(body, "method", kind)
     if kind in _METHODS:
         part = body.pop(kind, None) or {}
@@ -128,6 +129,15 @@ def method_body(method: object) -> dict[str, Any] | None:
         if settings:
             body[kind] = settings
     return {key: value for key, value in body.items() if value is not None}
+
+
+def check_method_type(kind: object) -> None:
+    """Check that a type of method is not one of the API's, misspelt; other types are left to the endpoint.
+
+    :raises ValueError: it is: an endpoint that ignores it trains supervised, with its defaults.
+    """
+    if isinstance(kind, str) and kind not in _METHODS and (meant := misspelt(kind, _METHODS)):
+        raise ValueError(f"method.type is {kind!r}; did you mean {meant!r}?")
 
 
 def plain(value: Any) -> Any:
@@ -259,6 +269,8 @@ def check_literals(fields: Mapping[str, Any]) -> None:
     known = {name: value for name, value in fields.items() if not is_templated(value)}
     # Their absence would be an error, and they are not absent.
     templated = {name: "templated" for name in fields.keys() - known.keys() if name.endswith(("model", "_file"))}
+    if isinstance(method := fields.get("method"), Mapping):
+        check_method_type(method.get("type"))  # known though another part of the method may be templated
     check_user_metadata(known.get("metadata"))
     check_request(known | templated)
 

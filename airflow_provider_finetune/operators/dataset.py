@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_finetune.addresses import shown
-from airflow_provider_finetune.arguments import as_invalid_request, choice, number, required, seconds
+from airflow_provider_finetune.arguments import as_invalid_request, choice, interval, number, required, seconds
 from airflow_provider_finetune.exceptions import DatasetError, InvalidRequest
 from airflow_provider_finetune.jobs.payload import storable
 from airflow_provider_finetune.jobs.request import is_templated
@@ -205,7 +205,7 @@ class UploadDatasetOperator(BaseOperator):
     :param max_line_bytes: for ``validate``: longer lines are errors (templated).
     :param purpose: the API's purpose of the file.
     :param expires_after: seconds after which the endpoint deletes the file, 3600 to 2592000 (templated); None keeps it.
-    :param poll_interval: seconds between two looks at a file that is being processed.
+    :param poll_interval: seconds, at least 0.1, between two looks at a file that is being processed.
     :param timeout: seconds to wait for that, and for the source to be read.
     :param storage_conn_id: the Airflow connection of the object storage (templated).
     :param conn_id: the Airflow connection of the endpoint, of type ``openai`` (templated).
@@ -263,7 +263,7 @@ class UploadDatasetOperator(BaseOperator):
         _check_rules(endpoint, allow, refuse, max_line_bytes)
         self.purpose = purpose
         self.expires_after = expires_after
-        self.poll_interval = seconds("poll_interval", poll_interval)
+        self.poll_interval = interval("poll_interval", poll_interval)
         self.timeout = seconds("timeout", timeout)
         self.storage_conn_id = storage_conn_id
         self.conn_id = conn_id

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_finetune.arguments import choice, required, seconds
+from airflow_provider_finetune.arguments import choice, interval, required, seconds
 from airflow_provider_finetune.exceptions import (
     EndpointUnreachable,
     FineTuningJobTimeout,
@@ -60,7 +60,7 @@ class _JobGoalOperator(JobWaiting, BaseOperator):
         choice("if_ended", self.if_ended, get_args(IfEnded))
         self.conn_id = conn_id
         self.deferrable = deferrable
-        self.poll_interval = seconds("poll_interval", poll_interval)
+        self.poll_interval = interval("poll_interval", poll_interval)
         self.timeout = seconds("timeout", timeout)
 
     def execute(self, context: Context) -> Any:
@@ -133,7 +133,7 @@ class PauseFineTuningJobOperator(_JobGoalOperator):
     :param job_id: the job (templated).
     :param conn_id: the Airflow connection, of type ``openai`` (templated).
     :param deferrable: wait in the triggerer, without holding a worker.
-    :param poll_interval: seconds between two looks at the job.
+    :param poll_interval: seconds, at least 0.1, between two looks at the job.
     :param timeout: seconds to wait, an hour by default.
     :param if_ended: what to do when the job has already succeeded, failed or been cancelled: ``"ok"``, the default for
         pausing, since such a job costs nothing more; or ``"fail"``.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow.providers.common.compat.sdk import BaseOperator
 from pydantic import BaseModel
 
-from airflow_provider_finetune.arguments import as_invalid_request, choice, ids, optional, required, seconds
+from airflow_provider_finetune.arguments import as_invalid_request, choice, ids, interval, optional, required, seconds
 from airflow_provider_finetune.exceptions import (
     EndpointOccupied,
     FineTuningError,
@@ -100,7 +100,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         for: ``"warn"`` in the log, ``"cancel"`` the job at once and fail without retries, or ``"accept"`` it.
     :param wait_for_completion: wait for the job as the sensor does.
     :param deferrable: wait in the triggerer, without holding a worker.
-    :param poll_interval: seconds, or a timedelta, between two looks at the job.
+    :param poll_interval: seconds, or a timedelta, at least 0.1 s, between two looks at the job.
     :param timeout: seconds, or a timedelta, to wait for the job, 24 hours by default; then the task fails and the job
         goes on. The wait for an endpoint that is busy has as long.
     :param cancel_on_kill: cancel the job when a person kills the task (while deferred: Airflow 3.3 and later).
@@ -183,7 +183,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         self.on_ignored = on_ignored
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poll_interval = seconds("poll_interval", poll_interval)
+        self.poll_interval = interval("poll_interval", poll_interval)
         self.timeout = seconds("timeout", timeout)
         self.cancel_on_kill = cancel_on_kill
         self.list_lag = seconds("list_lag", list_lag)

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import (
     BaseSensorOperator,
 )
 
-from airflow_provider_finetune.arguments import choice, required
+from airflow_provider_finetune.arguments import choice, interval, required
 from airflow_provider_finetune.exceptions import FineTuningError
 from airflow_provider_finetune.jobs.goal import goes_on
 from airflow_provider_finetune.jobs.status import Kind, OnPaused
@@ -24,6 +24,7 @@ from airflow_provider_finetune.waiting import JobWaiting
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Sequence
+    from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
     from airflow.sdk import PokeReturnValue
@@ -43,7 +44,7 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
     :param job_id: the job (templated).
     :param deferrable: wait in the triggerer, without holding a worker. Set it to False for ``mode="poke"`` or
         ``mode="reschedule"``.
-    :param poll_interval: seconds between two looks at the job.
+    :param poll_interval: seconds, or a timedelta, at least 0.1 s, between two looks at the job.
     :param on_paused: what a paused job means: go on waiting for somebody to resume it (``"wait"``), resume it
         (``"resume"``), or fail (``"fail"``).
     :param conn_id: the Airflow connection, of type ``openai`` (templated).
@@ -68,13 +69,14 @@ class FineTuningJobSensor(JobWaiting, BaseSensorOperator):
         *,
         job_id: str,
         deferrable: bool = True,
-        poll_interval: float = 60,
+        poll_interval: float | timedelta = 60,
         on_paused: OnPaused = "wait",
         conn_id: str = "openai_default",
         cancel_on_kill: bool = False,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("poke_interval", poll_interval)
+        name = "poke_interval" if "poke_interval" in kwargs else "poll_interval"
+        kwargs["poke_interval"] = interval(name, kwargs.get(name, poll_interval))
         super().__init__(**kwargs)
         self.job_id = job_id
         self.deferrable = deferrable

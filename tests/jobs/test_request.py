@@ -296,13 +296,37 @@ def test_method_and_hyperparameters_together_are_an_error() -> None:
         ({"method": supervised(n_epoch=3)}, "method.supervised.hyperparameters.n_epoch .* 'n_epochs'"),
         ({"method": dpo(batchsize=3)}, "method.dpo.hyperparameters.batchsize .* 'batch_size'"),
         ({"hyperparameters": {"epochs": "{{ params.n }}"}}, "hyperparameters.epochs .* 'n_epochs'"),
-        ({"method": {"type": "supervized", "supervized": {}}}, "method.type 'supervized' .* 'supervised'"),
+        ({"method": {"type": "Supervised", "Supervised": {}}}, "method.type 'Supervised' .* 'supervised'"),
         ({"method": {"type": "x", "x": {"hyperparameters": {"epochs": 1}}}}, "method.x.hyperparameters.epochs"),
     ],
 )
 def test_a_name_that_is_probably_a_slip_is_named_with_what_was_meant(fields: dict[str, Any], said: str) -> None:
     (warning,) = doubtful_names(fields)
     assert re.search(said, warning)
+
+
+@pytest.mark.parametrize("templated", [{}, {"hyperparameters": {"n_epochs": "{{ params.n }}"}}])
+@pytest.mark.parametrize(
+    ("kind", "meant"),
+    [
+        ("supervized", "supervised"),
+        ("supervise", "supervised"),
+        ("superviseds", "supervised"),
+        ("SUPERVISDE", "supervised"),
+        ("reinforcment", "reinforcement"),
+        ("reinnforcement", "reinforcement"),
+    ],
+)
+def test_a_misspelt_type_of_method_is_refused_when_the_dag_is_parsed(
+    kind: str, meant: str, templated: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=f"method.type is '{kind}'; did you mean '{meant}'?"):
+        check_literals(FIELDS | {"method": {"type": kind, kind: templated}})
+
+
+@pytest.mark.parametrize("kind", ["unsupervised", "cdpo", "dpop", "DPO", "reinforce", "sft", "x" * 9, "{{ params.x }}"])
+def test_a_type_of_method_that_another_endpoint_may_have_passes(kind: str) -> None:
+    check_literals(FIELDS | {"method": {"type": kind}})
 
 
 @given(

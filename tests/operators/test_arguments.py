@@ -50,6 +50,35 @@ def test_a_bad_duration_fails_when_the_dag_is_parsed_and_not_once_the_job_is_pai
             UploadDatasetOperator(task_id="t", path="f", **{name: value})
 
 
+@pytest.mark.parametrize("value", [0, 0.0, 0.01, timedelta(0), timedelta(milliseconds=99)])
+@pytest.mark.parametrize(
+    ("operator", "arguments"),
+    [
+        (CreateFineTuningJobOperator, {"model": "m", "training_file": "f"}),
+        (PauseFineTuningJobOperator, {"job_id": "j"}),
+        (UploadDatasetOperator, {"path": "f"}),
+        (FineTuningJobSensor, {"job_id": "j"}),
+    ],
+)
+def test_a_wait_without_a_pause_between_two_looks_is_refused(operator: Any, arguments: Any, value: Any) -> None:
+    with pytest.raises(
+        InvalidRequest, match=r"poll_interval is .*; expected seconds, or a timedelta, of at least 0\.1"
+    ):
+        operator(task_id="t", **arguments, poll_interval=value)
+
+
+def test_a_sensor_takes_airflows_own_name_for_its_interval_too() -> None:
+    with pytest.raises(InvalidRequest, match=r"poke_interval is 0; expected seconds, or a timedelta, of at least 0\.1"):
+        FineTuningJobSensor(task_id="t", job_id="j", poke_interval=0)
+    sensor = FineTuningJobSensor(task_id="t", job_id="j", poke_interval=timedelta(minutes=2))
+    assert (sensor.poke_interval, sensor.poll_interval) == (120, 120)
+
+
+def test_a_word_that_is_nearly_one_that_means_something_is_told_by_it() -> None:
+    with pytest.raises(InvalidRequest, match=r"if_exists is 'resue'; expected one of .* Did you mean 'reuse'\?"):
+        CreateFineTuningJobOperator(task_id="t", model="m", training_file="f", if_exists="resue")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("operator", "arguments"),
     [

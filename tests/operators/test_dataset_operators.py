@@ -79,7 +79,7 @@ def validate(**arguments: Any) -> dict[str, Any]:
 
 def upload(**arguments: Any) -> tuple[str, dict[str, Any]]:
     ti = TaskInstance()
-    operator = UploadDatasetOperator(task_id="upload", **{"poll_interval": 0.05, **arguments})
+    operator = UploadDatasetOperator(task_id="upload", **{"poll_interval": 0.1, **arguments})
     return operator.execute({"ti": ti}), ti.xcom
 
 
