@@ -18,6 +18,7 @@ from airflow_provider_finetune.exceptions import (
 )
 from airflow_provider_finetune.jobs.status import Decision, Kind, OnPaused
 from airflow_provider_finetune.links import LINK_KEY, TrainingLink, push_page_link
+from airflow_provider_finetune.plural import counted
 from airflow_provider_finetune.progress import show
 
 if TYPE_CHECKING:
@@ -181,9 +182,9 @@ class JobWaiting:
             context["ti"].xcom_push(key=key, value=result[key])
         best = result["best_checkpoint"]
         self.log.info(
-            "Fine-tuned model %s; %s checkpoints, the best is %s",
+            "Fine-tuned model %s; %s, the best is %s",
             job.fine_tuned_model,
-            len(result["checkpoints"]),
+            counted(len(result["checkpoints"]), "checkpoint"),
             best and best["model"],
         )
         if self.hook.endpoint.deploy:

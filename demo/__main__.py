@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 
 from airflow_provider_finetune.emulator import running
+from airflow_provider_finetune.plural import counted
 from demo.standalone import FINISHED, AirflowTrouble, Standalone
 from demo.terminal import Terminal
 
@@ -157,8 +158,8 @@ class Demo:
         elif state == "success" and task_id in ("upload", "create", "validate", "wait"):
             value = airflow.xcom(DAG_ID, run_id, task_id)
             if task_id == "validate":
-                detail = f"{value['training']['examples']} examples, "
-                detail += f"{value['errors']['total']} errors, {value['warnings']['total']} warnings"
+                errors, warnings = (counted(value[kind + "s"]["total"], kind) for kind in ("error", "warning"))
+                detail = f"{counted(value['training']['examples'], 'example')}, {errors}, {warnings}"
             else:
                 detail = value["fine_tuned_model"] if task_id == "wait" else value
         painted = self.terminal.paint(f"{state:<16}", STATES[state])
@@ -214,7 +215,7 @@ class Demo:
     def _report_use(self, airflow: Standalone) -> bool:
         """Show what the DAG made of it that is scheduled on the champion; return whether it ran once."""
         runs = airflow.api("GET", f"/dags/{SERVING}/dagRuns")["dag_runs"]
-        self.terminal.title(f"{SERVING} is scheduled on the champion, and ran {len(runs)} time(s)")
+        self.terminal.title(f"{SERVING} is scheduled on the champion, and ran {counted(len(runs), 'time')}")
         for run in runs:
             asked = airflow.xcom(SERVING, run["dag_run_id"], "ask")
             self.terminal.line(f"  {run['state']}; {asked and asked['model']} answers {asked and asked['answer']}")

@@ -16,7 +16,8 @@ from airflow_provider_finetune.datasets import options as shared
 from airflow_provider_finetune.datasets.conversion import Conversion
 from airflow_provider_finetune.datasets.converter import Columns
 from airflow_provider_finetune.datasets.lines import Limits
-from airflow_provider_finetune.datasets.problem import counted, quoted
+from airflow_provider_finetune.datasets.problem import quoted
+from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from airflow_provider_finetune.datasets.alike import alike, text_of
 from airflow_provider_finetune.datasets.explain import ODD, explain, fitting
 from airflow_provider_finetune.datasets.frame import frame_of, token_of
 from airflow_provider_finetune.datasets.layout import Layouts
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind, counted
+from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind
 from airflow_provider_finetune.datasets.reading import BOM
 from airflow_provider_finetune.datasets.remarks import ONCE
 from airflow_provider_finetune.datasets.repeats import Repeats
@@ -20,6 +20,7 @@ from airflow_provider_finetune.datasets.report import Tally
 from airflow_provider_finetune.datasets.rules import Judged, Severity
 from airflow_provider_finetune.datasets.seen import seen_row
 from airflow_provider_finetune.datasets.texts import PAID, TELLING, Kind, Side
+from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

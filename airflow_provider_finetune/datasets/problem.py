@@ -143,14 +143,6 @@ def joined(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def counted(count: int, noun: str) -> str:
-    """Return how many there are, in the singular or the plural: ``1 error``, ``2 errors``.
-
-    :param noun: in the singular; one that forms its plural with ``s``.
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def type_of(value: object) -> str:
     """Return what a JSON value is, in words, without saying what it holds."""
     match value:

@@ -24,6 +24,7 @@ from airflow_provider_finetune.datasets.form import (
     wide,
 )
 from airflow_provider_finetune.datasets.reading import BOM, ran_out
+from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -202,7 +203,8 @@ def _csv_records(texts: Iterator[str], delimiter: str) -> Iterator[tuple[int, An
             number += 1
             if len(row) != len(header):
                 raise Unconvertible(
-                    f"record {number} (line {rows.line_num}) has {len(row)} cells, and the header {len(header)}"
+                    f"record {number} (line {rows.line_num}) has {counted(len(row), 'cell')}, "
+                    f"and the header {len(header)}"
                 )
             yield number, dict(zip(header, row, strict=True))
     except csv.Error as error:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_finetune.plural import counted
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -30,7 +32,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     """Return the scores and comparisons as markdown, without a word of any example."""
     dataset, confidence = result["dataset"], f"{result['confidence']:.4g}"
     lines = [
-        f"**Evaluation** on {dataset['examples']:,} examples of {_cell(dataset['source'])}, "
+        f"**Evaluation** on {counted(dataset['examples'], 'example')} of {_cell(dataset['source'])}, "
         f"graded by {_cell(result['grader']['name'] or result['grader']['type'])}. "
         f"Best: {_cell(result['best'])}.",
         "",
@@ -66,7 +68,7 @@ def html(result: Mapping[str, Any], differing: Mapping[str, Sequence[Shown]]) ->
     """
     dataset, baseline = result["dataset"], result["baseline"]
     about = (
-        f"{dataset['examples']:,} examples of <code>{escape(dataset['source'])}</code> "
+        f"{counted(dataset['examples'], 'example')} of <code>{escape(dataset['source'])}</code> "
         f"(sha256 <code>{escape(dataset['sha256'][:16])}</code>), graded by "
         f"<code>{escape(str(result['grader']['name'] or result['grader']['type']))}</code>. "
         f"Intervals hold the true value with a confidence of {result['confidence']:.4g}. "

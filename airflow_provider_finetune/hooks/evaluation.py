@@ -18,6 +18,7 @@ from airflow_provider_finetune.evaluation.tally import Tally
 from airflow_provider_finetune.exceptions import EvaluationError, InvalidRequest
 from airflow_provider_finetune.hooks.grading import CallableGrader, Grading, asks_a_judge, takes_time
 from airflow_provider_finetune.hooks.traffic import EndpointTraffic, Refused, as_text, said_by, used_by
+from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -169,8 +170,8 @@ class Evaluation:
                 latest[number][place] = offset
         if others and not known:
             raise InvalidRequest(
-                f"answers is {self._answers.path}, which holds {others:,} answers to another dataset and none to this "
-                "one. Name another file, or the dataset that belongs to it."
+                f"answers is {self._answers.path}, which holds {counted(others, 'answer')} to another dataset and none "
+                "to this one. Name another file, or the dataset that belongs to it."
             )
         return latest
 
@@ -348,8 +349,8 @@ class Evaluation:
         self._ungraded += 1
         if not self._graded and self._ungraded >= min(UNGRADED_FROM_THE_START, len(self.examples)):
             raise EvaluationError(
-                f"The grader gave no grade for the first {self._ungraded} answers: {why_none}. The answers are kept "
-                "and are not asked for again; mend the grader and clear the task."
+                f"The grader gave no grade for the first {counted(self._ungraded, 'answer')}: {why_none}. The "
+                "answers are kept and are not asked for again; mend the grader and clear the task."
             )
 
     def _count(self, number: int, place: int, answer: Answer) -> None:

@@ -18,6 +18,7 @@ from airflow_provider_finetune.datasets.seen import seen_fields, seen_message
 from airflow_provider_finetune.evaluation.example import Example, digest, read_example
 from airflow_provider_finetune.exceptions import DatasetError
 from airflow_provider_finetune.hooks.storage import is_remote, reading
+from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -186,10 +187,10 @@ def _refuse_overlap(path: str, prompts: dict[bytes, int], training: str, storage
         trained = {_prompt(example) for _, example in _examples(lines, training)}
     found = sorted(prompts[prompt] for prompt in prompts.keys() & trained)
     if found:
+        prompts_are = f"{counted(len(prompts), 'prompt')} {'is' if len(found) == 1 else 'are'}"
         raise DatasetError(
-            f"{path}: {len(found)} of {len(prompts)} prompts are in the training data {training} too, the first in "
-            f"line {found[0]}. A model that has seen the answer scores better than it is. Take them out, or set "
-            "allow_overlap=True."
+            f"{path}: {len(found)} of {prompts_are} in the training data {training} too, the first in line {found[0]}. "
+            "A model that has seen the answer scores better than it is. Take them out, or set allow_overlap=True."
         )
 
 

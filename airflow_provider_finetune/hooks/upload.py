@@ -17,6 +17,7 @@ from airflow_provider_finetune.hooks.fine_tuning import SDK_ERRORS, error_for, e
 from airflow_provider_finetune.jobs.fault import FaultKind
 from airflow_provider_finetune.jobs.keys import MOST_TEXT, without_keys
 from airflow_provider_finetune.jobs.payload import legible, text
+from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
     import logging
@@ -123,7 +124,7 @@ class DatasetUpload:
     def sent(self) -> StoredFile:
         """Send the bytes; return the new file. When an answer is lost, look for the file before sending again."""
         send = self._in_one if self.content.size <= MOST_BYTES_AT_ONCE else self._in_parts
-        self.log.info("Uploading %s, %s bytes, as %s", self.path, f"{self.content.size:,}", self.name)
+        self.log.info("Uploading %s, %s, as %s", self.path, counted(self.content.size, "byte"), self.name)
         for attempt in range(1, TRIES + 1):
             try:
                 stored = send()

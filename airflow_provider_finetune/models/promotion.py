@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from airflow_provider_finetune.models.history import Champion
+from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -302,8 +303,9 @@ def _reason(name: str, now: Champion | None, pair: _Comparison, found: _Evaluati
     other = pair.baseline if now is not None else f"the base model {pair.baseline}"
     evidence = (
         f"{differs} {other} ({100 * found.confidence:.4g} % interval {pair.difference_low:.3g} to "
-        f"{pair.difference_high:.3g}, p = {pair.p_value:.2g}; {pair.wins} wins, {pair.losses} losses and {pair.ties} "
-        f"ties on {pair.examples} examples)"
+        f"{pair.difference_high:.3g}, p = {pair.p_value:.2g}; "
+        f"{counted(pair.wins, 'win')}, {counted(pair.losses, 'loss', 'losses')} and "
+        f"{counted(pair.ties, 'tie')} on {counted(pair.examples, 'example')})"
     )
     if is_better:
         place = "the first champion" if now is None else "the champion"

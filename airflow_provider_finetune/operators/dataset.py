@@ -14,6 +14,7 @@ from airflow_provider_finetune.arguments import as_invalid_request, choice, inte
 from airflow_provider_finetune.exceptions import DatasetError, InvalidRequest
 from airflow_provider_finetune.jobs.payload import storable
 from airflow_provider_finetune.jobs.request import is_templated
+from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,12 +142,10 @@ class ValidateDatasetOperator(BaseOperator):
         cost = report.cost.total
         if ceiling is not None and cost is not None and cost > ceiling:
             raise DatasetError(
-                f"{shown(self.path)}: training for {report.cost.n_epochs} epochs costs {cost:,.2f}; expected at most "
-                f"max_cost {ceiling:,.2f}. Use fewer epochs or examples, or raise max_cost."
+                f"{shown(self.path)}: training for {counted(report.cost.n_epochs or 0, 'epoch')} costs {cost:,.2f}; "
+                f"expected at most max_cost {ceiling:,.2f}. Use fewer epochs or examples, or raise max_cost."
             )
         if most is not None and report.warnings.total > most:
-            from airflow_provider_finetune.datasets.problem import counted
-
             found = counted(report.warnings.total, "warning")
             raise DatasetError(
                 f"{shown(self.path)}: {found}; expected at most max_warnings {most:.0f}. The first: "
@@ -392,8 +391,6 @@ def _refuse_bad(report: DatasetReport) -> None:
         return
     first = report.errors.listed[0] if report.errors.listed else ", ".join(report.errors.by_kind)
     hint = f" Every example fits method {' or '.join(report.fits)}." if report.fits else ""
-    from airflow_provider_finetune.datasets.problem import counted
-
     raise DatasetError(
         f"{first}. {counted(report.errors.total, 'error')} in all, listed in the log and the report.{hint}"
     )

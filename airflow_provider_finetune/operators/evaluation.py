@@ -14,6 +14,7 @@ from airflow_provider_finetune.exceptions import EvaluationError, InvalidRequest
 from airflow_provider_finetune.jobs.payload import storable
 from airflow_provider_finetune.jobs.request import explain, is_templated, plain
 from airflow_provider_finetune.links import EvaluationLink, push_page_link
+from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -265,8 +266,8 @@ class EvaluateModelOperator(BaseOperator):
         """Say what will be done, and refuse what may cost too much."""
         to_ask = [evaluation.to_ask(i) for i in range(len(evaluation.models))]
         self.log.info(
-            "%s examples, %s models: %s answers are there already, %s are to be asked",
-            len(evaluation.examples), len(evaluation.models), kept, sum(to_ask),
+            "%s, %s; answers that are there already: %s, to be asked for: %s",
+            counted(len(evaluation.examples), "example"), counted(len(evaluation.models), "model"), kept, sum(to_ask),
         )  # fmt: skip
         most, ceiling = evaluation.most_cost(), number("max_cost", self.max_cost)
         if most is not None:

@@ -40,6 +40,7 @@ from airflow_provider_finetune.operators.goal import (
     PauseFineTuningJobOperator,
     ResumeFineTuningJobOperator,
 )
+from airflow_provider_finetune.plural import counted
 from airflow_provider_finetune.progress import show
 from airflow_provider_finetune.task import SECONDS_TO_CANCEL, age, began, on_kill_by_a_person
 from airflow_provider_finetune.waiting import JobWaiting
@@ -387,7 +388,10 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
             )
         if left is not None and left <= WARN_DAYS:
             self.log.warning(
-                "The base model %s shuts down on %s, in %s days, and its fine-tunes with it", model, shutdown, left
+                "The base model %s shuts down on %s, in %s, and its fine-tunes with it",
+                model,
+                shutdown,
+                counted(left, "day"),
             )
 
     def timed_out(self, reason: str) -> Exception:

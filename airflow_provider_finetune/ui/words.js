@@ -15,7 +15,7 @@ const WORDS = {
     events: "Events", no_events: "No events yet.", warn: "warning", error: "error",
     job: "Job", job_id: "Job id", base_model: "Base model", method: "Method", fine_tuned_model: "Fine-tuned model",
     trained_tokens: "Trained tokens", hyperparameters: "Hyperparameters", created: "Created", finished: "Finished",
-    answers: "Answers", graded: "{examples} examples of {source}, graded by {grader}.",
+    answers: "Answers", graded: "{source}, graded by {grader}. Examples: {examples}.",
     scores: "Scores", score: "Score", interval: "Interval ({share})", errors: "Errors", empty: "Empty", ungraded: "Ungraded", cost: "Cost",
     against: "Compared with {name}", baseline: "Baseline", wins: "Wins", losses: "Losses", ties: "Ties", difference: "Difference", p_value: "p-value",
     differ_most: "Where {name} differs most", line: "Line of the dataset",

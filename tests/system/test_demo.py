@@ -57,7 +57,7 @@ def test_the_first_model_becomes_champion_the_spoiled_one_does_not_and_the_champ
     assert done.returncode == 0, done.stdout + done.stderr
     assert "becomes the first champion of airflow-config" in done.stdout
     assert re.search(r"stays the champion of airflow-config: .* is 0\.\d+ worse than .* wins, ", done.stdout)
-    assert "ran 1 time(s)" in done.stdout
+    assert "ran 1 time" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
