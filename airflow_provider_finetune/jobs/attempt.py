@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from airflow_provider_finetune.jobs.fault import Fault
     from airflow_provider_finetune.jobs.identity import Marks
     from airflow_provider_finetune.jobs.job import Job
+    from airflow_provider_finetune.jobs.request import JobRequest
 
 IfExists = Literal["reuse", "fail", "new"]
 
@@ -26,6 +27,7 @@ class Attempt:
     :param has_store: whether there is a task state store, which would have that record.
     :param metadata_is_kept: whether the endpoint is known to keep metadata.
     :param one_at_a_time: whether the endpoint is known to refuse a job while another one runs.
+    :param request: what is asked for, to tell what has changed since an earlier try.
     :param existing_job_id: a job that the user says is this submission's.
     :param foreign_job_ids: jobs that the user says are not.
     """
@@ -40,6 +42,7 @@ class Attempt:
     has_store: bool = False
     metadata_is_kept: bool = False
     one_at_a_time: bool = False
+    request: JobRequest | None = None
     existing_job_id: str | None = None
     foreign_job_ids: frozenset[str] = frozenset()
 

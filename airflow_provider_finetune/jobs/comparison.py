@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_finetune.jobs.identity import OWN_KEYS, is_same_model
 from airflow_provider_finetune.jobs.payload import mapping
 
 if TYPE_CHECKING:
@@ -30,6 +31,27 @@ def differences(request: JobRequest, job: Job) -> list[str]:
         f"{name}: asked for {asked!r}, the endpoint shows {shown!r}"
         for name, asked, shown in _differences(request, job)
     ]
+
+
+def changed_fields(request: JobRequest, job: Job) -> list[str]:
+    """Return the names of what a request asks otherwise than an earlier one of the same task, by the job of that one.
+
+    Only what the endpoint shows can be compared: not integrations, nor fields of its own.
+
+    :param request: what is asked for now.
+    :param job: the job that was created earlier, as the endpoint shows it.
+    """
+    shown_metadata = {name: value for name, value in (job.metadata or {}).items() if name not in OWN_KEYS}
+    changed = {
+        "model": bool(job.model) and not is_same_model(request.model, job.model),
+        "training_file": bool(job.training_file) and job.training_file != request.training_file,
+        "validation_file": bool(job.validation_file) and job.validation_file != request.validation_file,
+        "seed": request.seed is not None and job.seed is not None and job.seed != request.seed,
+        "metadata": bool(job.metadata) and shown_metadata != (request.metadata or {}),
+        "suffix": bool(job.suffix) and not request.suffix,
+    }
+    names = [name for name, is_changed in changed.items() if is_changed]
+    return names + [name for name, _, _ in _differences(request, job)]
 
 
 def _differences(request: JobRequest, job: Job) -> Iterator[tuple[str, Any, Any]]:

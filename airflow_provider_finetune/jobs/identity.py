@@ -137,7 +137,7 @@ def recognise(job: Job, marks: Marks) -> Match:
     if job.seed and marks.seed and job.seed != marks.seed:
         return Match.FOREIGN
     same_file = job.training_file == marks.training_file
-    same_model = _is_same_model(marks.model, job.model)
+    same_model = is_same_model(marks.model, job.model)
     if marks.derived and job.seed and job.seed == marks.seed:
         return Match.OURS if same_file and same_model else Match.DOUBTFUL
     contradicts = (job.training_file and not same_file) or (job.model and not same_model)
@@ -149,7 +149,8 @@ def keeps_metadata(job: Job, marks: Marks) -> bool:
     return (job.metadata or {}).get(FINGERPRINT_KEY) == marks.fingerprint
 
 
-def _is_same_model(asked: str, shown: str | None) -> bool:
+def is_same_model(asked: str, shown: str | None) -> bool:
+    """Return whether a job shows the base model that was asked for."""
     # Endpoints answer an alias with its dated snapshot, and gateways leave out the vendor's name before a slash.
     return _bare(asked) == _bare(shown or "")
 

@@ -179,6 +179,7 @@ def _succeeded(job: Job, now: float, end_time: float | None, seen_at: float) -> 
 _REMEDIES = {
     "invalid_n_examples": "Add examples: the API wants at least 10.",
     "invalid_training_file": "Check the file with ValidateDatasetOperator or `finetune-dataset check`.",
+    "file_not_found": "Clear the task that uploads the file, together with those behind it.",
     "invalid_validation_file": "Check the file with ValidateDatasetOperator or `finetune-dataset check`.",
     "insufficient_quota": "Add credit or raise the limit of the organisation, then clear the task.",
     "exceeded_quota": "Add credit or raise the limit of the organisation, then clear the task.",

@@ -41,6 +41,7 @@ from airflow_provider_finetune.jobs.actions import (
     Sleep,
 )
 from airflow_provider_finetune.jobs.attempt import Attempt, Occupied, SubmissionFault, Submitted
+from airflow_provider_finetune.jobs.comparison import changed_fields
 from airflow_provider_finetune.jobs.duplicates import DEAD, newest_first, without_duplicates
 from airflow_provider_finetune.jobs.fault import Fault, FaultKind, has_no_list, is_occupied
 from airflow_provider_finetune.jobs.identity import Match, keeps_metadata, recognise
@@ -111,6 +112,11 @@ class _Run:
         if named and (submitted := (yield from self._take_named(named))):
             return submitted
         remembered = yield from self._recall(record)
+        if self.uncertain:
+            yield Note(
+                f"An earlier try of this task may have created a fine-tuning job: looking for it for {self.lag:g} s, "
+                "as long as a new job may be missing from the endpoint's list."
+            )
         found = yield from self._watch(self.clock() + (self.lag if self.uncertain else 0.0), known=remembered)
         if found is not None and found.status in DEAD:
             found = None  # it ended while this attempt looked on: cleared while deferred, for example
@@ -128,6 +134,11 @@ class _Run:
             yield from self._remember(created)
             yield from self._check_marks(created)
             in_doubt = self.uncertain or self.clock() - self.attempt.started >= self.lag
+            if in_doubt:
+                yield Note(
+                    f"Created fine-tuning job {created.id}; looking for {self.lag:g} s whether another try of this "
+                    "task has created one too."
+                )
             try:
                 found = yield from self._watch(self.clock() + (self.lag if in_doubt else 0.0), known=created)
             except _NotRead as unread:
@@ -149,7 +160,8 @@ class _Run:
             if job_id:
                 self.not_ours.add(job_id)
                 if record.get("submission") == self.marks.submission:
-                    yield from self._tell_changed(job_id)
+                    earlier = yield Retrieve(job_id)
+                    yield from self._tell_changed(job_id, earlier if isinstance(earlier, Job) else None)
             return None
         if "since" in record:
             self.since = float(record["since"])
@@ -214,7 +226,7 @@ class _Run:
             elif job.status not in TERMINAL | DEAD:
                 self.others.append(job)
                 if match is Match.CHANGED:
-                    yield from self._tell_changed(job.id)
+                    yield from self._tell_changed(job.id, job)
             if match is Match.DOUBTFUL and job not in jobs and job.status not in DEAD:
                 doubtful.append(job)
         self._sort_out(doubtful)
@@ -232,14 +244,20 @@ class _Run:
         unknown = (job for job in doubtful if job.id not in self.not_ours and not self.metadata_is_kept)
         self.doubtful = tuple(job for job in unknown if job.created_at is None or job.created_at >= begin)
 
-    def _tell_changed(self, job_id: str) -> Generator[Action, Any, None]:
-        if job_id not in self.told:
-            self.told.add(job_id)
-            yield Note(
-                f"The request has changed since {job_id} was created for this task; {job_id} is left as it is, and the "
-                "changed request gets a job of its own.",
-                warning=True,
-            )
+    def _tell_changed(self, job_id: str, job: Job | None) -> Generator[Action, Any, None]:
+        """Say in what the request differs from that of an earlier job: by name, for a value may be secret."""
+        if job_id in self.told:
+            return
+        self.told.add(job_id)
+        request = self.attempt.request
+        changed = changed_fields(request, job) if request is not None and job is not None else []
+        what = f"it differs in {', '.join(changed)}" if changed else "the endpoint does not show in what"
+        costs = job is not None and job.status not in TERMINAL | DEAD
+        yield Note(
+            f"The request has changed since {job_id} was created for this task: {what}. {job_id} is left as it is, and "
+            f"the changed request gets a job of its own.{' Cancel the older one if nobody needs it.' if costs else ''}",
+            warning=True,
+        )
 
     # -- acting
 
@@ -330,7 +348,10 @@ class _Run:
                 f"This task already has fine-tuning job {job.id} ({job.status}) and if_exists is 'fail'. "
                 "Use if_exists='reuse' to go on with it, or 'new' to create another when the task is cleared."
             )
-        yield Note(f"Going on with fine-tuning job {job.id} ({job.status}), created earlier for this task.")
+        going_on = f"Going on with fine-tuning job {job.id} ({job.status}), created earlier for this task."
+        if self.attempt.if_exists == "reuse" and not self.taken_over:
+            going_on += "\nFor a new job, set if_exists='new' and clear the task."
+        yield Note(going_on)
         yield from self._remember(job)
         return Submitted(job, created=False)
 

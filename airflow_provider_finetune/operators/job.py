@@ -321,6 +321,7 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
             has_store=store is not None,
             metadata_is_kept=self.hook.endpoint.keeps_metadata,
             one_at_a_time=self.hook.endpoint.one_at_a_time,
+            request=request,
             existing_job_id=optional(self.existing_job_id),
             foreign_job_ids=frozenset(ids(self.foreign_job_ids)),
         )

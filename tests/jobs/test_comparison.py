@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_finetune.jobs.comparison import differences
+from airflow_provider_finetune.jobs.comparison import changed_fields, differences
 from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.request import check_request
 
@@ -102,3 +102,31 @@ anything = st.recursive(
 @given(st.dictionaries(st.sampled_from(["method", "hyperparameters", "suffix", "user_provided_suffix"]), anything))
 def test_whatever_an_endpoint_answers_can_be_compared(answer: dict[str, Any]) -> None:
     assert isinstance(compare({"method": supervised(n_epochs=3, lora={"r": 8}), "suffix": "bot"}, answer), list)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "changed"),
+    [
+        ({"model": "another"}, ["model"]),
+        ({"model": "m-2025-04-14"}, []),
+        ({"training_file": "file-0"}, ["training_file"]),
+        ({"validation_file": "file-0"}, ["validation_file"]),
+        ({"validation_file": None}, []),
+        ({"seed": 8}, ["seed"]),
+        ({"seed": 7}, []),
+        ({"user_provided_suffix": "bot"}, ["suffix"]),
+        ({"metadata": {"airflow_fingerprint": "0", "team": "b"}}, ["metadata"]),
+        ({"metadata": {"airflow_fingerprint": "0", "team": "a"}}, []),
+        ({"metadata": None}, []),
+        ({"method": supervised(n_epochs=2)}, ["n_epochs"]),
+        ({"method": dpo(n_epochs=3)}, ["method.type"]),
+        ({"model": "another", "training_file": "file-0", "method": dpo()}, ["model", "training_file", "method.type"]),
+        ({}, []),
+    ],
+)
+def test_what_differs_from_an_earlier_request_is_told_by_name(earlier: dict[str, Any], changed: list[str]) -> None:
+    request = check_request(
+        {"model": "m", "training_file": "file-1", "validation_file": "file-2", "seed": 7, "metadata": {"team": "a"}}
+        | {"method": supervised(n_epochs=3)}
+    )
+    assert changed_fields(request, Job.from_api({"id": "ftjob-1", "status": "queued", **earlier})) == changed

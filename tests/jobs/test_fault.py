@@ -54,6 +54,31 @@ def test_each_answer_means_what_the_api_means_by_it(
     assert remedy in fault.explain("create the fine-tuning job")
 
 
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "invalid training_file: file-1"),
+        (400, "invalid validation_file: file-1"),
+        (404, "No such File object: file-1"),
+        (404, "File file-1 not found"),
+        (422, "The file 'file-1' does not exist."),
+    ],
+)
+def test_a_file_that_the_endpoint_has_lost_is_uploaded_again_by_clearing(status: int, message: str) -> None:
+    said = read_fault(status, {"error": {"message": message, "param": "training_file"}}).explain("create the job")
+    assert said.endswith(
+        "\nThe endpoint does not have this file, or not any more. Clear the task that uploads it, and this one with "
+        "it. If the id does not come from an upload task, check it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(400, "training_file file-1 has purpose 'batch'"), (500, "No such file or directory")]
+)
+def test_another_trouble_with_a_file_has_nothing_to_do_with_the_upload(status: int, message: str) -> None:
+    assert "uploads" not in read_fault(status, {"error": {"message": message}}).explain("create the job")
+
+
 def test_a_refused_organisation_gets_the_dates_and_the_way_to_another_endpoint() -> None:
     said = read_fault(403, body("training_not_available")).explain("create the fine-tuning job")
     for part in ("2026-05-07", "2026-07-02", "2027-01-06", "https://<resource>.openai.azure.com/openai/v1"):

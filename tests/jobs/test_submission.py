@@ -12,6 +12,7 @@ from airflow_provider_finetune.jobs.attempt import Attempt, SubmissionFault, Sub
 from airflow_provider_finetune.jobs.fault import Fault, FaultKind, read_fault
 from airflow_provider_finetune.jobs.identity import FINGERPRINT_KEY, Marks
 from airflow_provider_finetune.jobs.job import Job
+from airflow_provider_finetune.jobs.request import check_request
 from airflow_provider_finetune.jobs.submission import MAX_TRIES, submit
 
 if TYPE_CHECKING:
@@ -317,6 +318,49 @@ def test_a_changed_request_says_so_and_gets_a_job_of_its_own(record: dict[str, s
     assert endpoint.notes.count("has changed since ftjob-0") == 1
     assert "left as it is" in endpoint.notes
     assert endpoint.jobs[0].status == "running"
+
+
+@pytest.mark.parametrize("record", [None, RECORD | {"fingerprint": "another"}])
+def test_a_changed_request_says_what_has_changed_by_name_and_no_value(record: dict[str, str] | None) -> None:
+    request = check_request({"model": "model", "training_file": "file-1", "suffix": "s3cret"})
+    earlier = job(0, fingerprint="another", training_file="file-0", suffix="hidden")
+    endpoint = Endpoint(jobs=[earlier], record=record)
+    endpoint.submit(replace(RETRY, request=request))
+    assert "has changed since ftjob-0 was created for this task: it differs in training_file, suffix." in endpoint.notes
+    assert "Cancel the older one" in endpoint.notes
+    assert not any(value in endpoint.notes for value in ("s3cret", "hidden", "file-0", "file-1"))
+
+
+def test_a_changed_request_says_so_even_if_the_earlier_job_cannot_be_read() -> None:
+    endpoint = Endpoint(record=RECORD | {"fingerprint": "another"}, retrieve=fault(500))
+    assert endpoint.submit(RETRY).created
+    assert "the endpoint does not show in what" in endpoint.notes
+    assert "Cancel the older one" not in endpoint.notes
+
+
+def test_a_later_try_says_that_it_is_looking_and_how_to_have_a_new_job_instead() -> None:
+    endpoint = Endpoint(jobs=[job(0)])
+    endpoint.submit(RETRY)
+    looking, going_on = (action.message for action in endpoint.asked if isinstance(action, Note))
+    assert "looking for it for 10 s" in looking
+    assert endpoint.asked.index(Note(looking)) < next(
+        n for n, action in enumerate(endpoint.asked) if isinstance(action, Search)
+    )
+    assert going_on.endswith("\nFor a new job, set if_exists='new' and clear the task.")
+
+
+def test_a_later_try_that_creates_says_why_it_goes_on_looking() -> None:
+    endpoint = Endpoint()
+    endpoint.submit(RETRY)
+    assert "Created fine-tuning job ftjob-0; looking for 10 s whether another try" in endpoint.notes
+
+
+def test_a_first_try_has_nothing_to_say_about_looking_nor_about_another_job() -> None:
+    endpoint = Endpoint(creates=[Done(LOST)])
+    endpoint.submit(FIRST)
+    assert "Going on with fine-tuning job ftjob-0" in endpoint.notes
+    assert "if_exists" not in endpoint.notes
+    assert "earlier try" not in endpoint.notes
 
 
 def test_a_record_of_another_submission_is_not_ours() -> None:
