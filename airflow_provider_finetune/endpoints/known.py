@@ -37,6 +37,13 @@ class Endpoint(NamedTuple):
     deploy: str = ""
     advice: Mapping[str, str] = MappingProxyType({})
 
+    def told(self) -> str:
+        """Return what it is taken for, for people."""
+        if not self.name:
+            return "It is none of the endpoints that are known, and is taken to do all that the API describes."
+        cannot = f", which cannot do, or ignores: {', '.join(sorted(self.cannot))}" if self.cannot else ""
+        return f"It is taken for {self.title}{cannot}."
+
 
 UNKNOWN = Endpoint()
 ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(

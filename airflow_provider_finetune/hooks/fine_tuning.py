@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import openai
+from airflow.providers.common.compat.sdk import AirflowException
 from airflow.providers.openai.hooks.openai import OpenAIHook
 
 from airflow_provider_finetune.endpoints import Endpoint, endpoint_for
@@ -257,6 +258,22 @@ class FineTuningHook(OpenAIHook):
         """Delete a fine-tuned model."""
         async with self._aclient() as client:
             return await client.models.delete(model)
+
+    # -- the connection
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Return whether the key may list fine-tuning jobs and, for people, who was asked and taken for what.
+
+        One request, which changes nothing and costs nothing. The text holds no secret.
+        """
+        taken_for = ""
+        try:
+            taken_for = self.endpoint.told()
+            with explained("list fine-tuning jobs", reading=True):
+                next(pages_of(self._quick.with_options(max_retries=0).fine_tuning.jobs.list, limit=1), None)
+        except AirflowException as error:
+            return False, f"{error}\n{taken_for}".strip()
+        return True, f"{self.conn.base_url.host} answers, and the key may list fine-tuning jobs. {taken_for}"
 
     # -- clients
 

@@ -49,9 +49,7 @@ _FILE_IS_GONE = (
     "The endpoint does not have this file, or not any more. Clear the task that uploads it, and this one with it. "
     "If the id does not come from an upload task, check it."
 )
-_NO_SUCH_FILE = re.compile(
-    r"\binvalid (training|validation)[_ ]file\b|\bno such file\b|\bfile\b.{0,80}\b(not found|does not exist)\b"
-)
+_GONE = re.compile(r"\binvalid (training|validation)[_ ]file\b|\bno such file\b|\bnot found\b|\bdoes not exist\b")
 #: A limit of a day is not over in minutes; nobody says so in seconds.
 _OF_THE_DAY = frozenset({"daily_rate_limit_exceeded"})
 LATER_SECONDS = 3600.0
@@ -110,11 +108,17 @@ class Fault:
         remedy = self._advised(advice or {}) or _REMEDIES.get(self.code or "")
         if not remedy and _is_processing(self.status, self.code, self.message):
             remedy = _PROCESSING
-        if not remedy and self.status in (400, 404, 422) and _NO_SUCH_FILE.search(self.message.lower()):
+        if not remedy and self._misses_a_file():
             remedy = _FILE_IS_GONE
         remedy = remedy or _REMEDIES_BY_STATUS.get(self.status, "")
         said = self.message or "the server gave no message"
         return self._advise(f"Could not {doing}: HTTP {self.status}{f' ({detail})' if detail else ''}: {said}", remedy)
+
+    def _misses_a_file(self) -> bool:
+        """Return whether a file to train with is not there, or not any more."""
+        words = f"{self.param} {self.message}".lower()
+        is_to_train_with = re.search(r"\b(training|validation)[_ ]file\b", words) is not None
+        return self.status in (400, 404, 422) and is_to_train_with and _GONE.search(words) is not None
 
     def _advise(self, what: str, remedy: str) -> str:
         asked = self.asked and f"{self.asked}."

@@ -7,6 +7,7 @@ import gc
 import inspect
 import json
 import logging
+import re
 import socket
 import threading
 import traceback
@@ -129,6 +130,61 @@ def test_the_host_of_the_connection_is_the_base_url_and_the_extra_reaches_the_cl
     with hook.conn as client:
         assert str(client.base_url) == "https://res.example/openai/v1/"
         assert (client.timeout, client.organization, client.project) == (7, "org-1", "proj-1")
+
+
+# -- the test of a connection
+
+
+def test_a_connection_that_works_says_who_answers_what_the_key_may_and_what_the_endpoint_is_taken_for(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = emulator.api_key
+    extra = {"finetune": {"endpoint": "zhipu"}}
+    for hook, taken_for in (
+        (connect(monkeypatch, "plain", host=emulator.base_url, password=key), "none of the endpoints that are known"),
+        (
+            connect(monkeypatch, "named", host=emulator.base_url, password=key, extra=extra),
+            "taken for Zhipu, which cannot do, or ignores: checkpoints, method, pause, resume.",
+        ),
+    ):
+        with hook.conn:
+            works, said = hook.test_connection()
+        assert works
+        assert said.startswith("127.0.0.1 answers, and the key may list fine-tuning jobs. It is ")
+        assert taken_for in said
+        assert key not in said
+    assert len(emulator.requests()) == 2
+
+
+@pytest.mark.parametrize(
+    ("connection", "said"),
+    [
+        ({"password": "sk-wrong-0123456789abcdef"}, "HTTP 401.*\nConnection tried, host 127.0.0.1:.*API key"),
+        ({"host": "http://127.0.0.1:9/v1"}, "Check that the endpoint is up"),
+        ({"extra": {"finetune": {"endpoint": "nobody"}}}, "endpoint 'nobody' is not known"),
+        ({"password": ""}, "it has no API key"),
+    ],
+)
+def test_a_connection_that_does_not_work_says_what_to_mend_and_no_key(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any], said: str
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    given = {"host": emulator.base_url, "password": emulator.api_key, **connection}
+    works, why = connect(monkeypatch, "tried", **given).test_connection()
+    assert not works
+    assert re.search(said, why, re.DOTALL)
+    assert not given["password"] or given["password"] not in why
+
+
+def test_a_connection_that_is_busy_is_asked_once(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    emulator.fault("status", status=503, times=None)
+    works, why = connect(monkeypatch, "busy", host=emulator.base_url, password=emulator.api_key).test_connection()
+    assert (works, "HTTP 503" in why, len(emulator.requests())) == (False, True, 1)
+
+
+def test_a_connection_that_does_not_exist_does_not_work(airflow_database: None) -> None:
+    works, why = FineTuningHook(conn_id="nowhere").test_connection()
+    assert (works, "nowhere" in why) == (False, True)
 
 
 # -- refusals

@@ -73,7 +73,12 @@ def test_a_file_that_the_endpoint_has_lost_is_uploaded_again_by_clearing(status:
 
 
 @pytest.mark.parametrize(
-    ("status", "message"), [(400, "training_file file-1 has purpose 'batch'"), (500, "No such file or directory")]
+    ("status", "message"),
+    [
+        (400, "training_file file-1 has purpose 'batch'"),
+        (500, "invalid training_file: file-1"),
+        (404, "No such File object: file-result"),
+    ],
 )
 def test_another_trouble_with_a_file_has_nothing_to_do_with_the_upload(status: int, message: str) -> None:
     assert "uploads" not in read_fault(status, {"error": {"message": message}}).explain("create the job")
