@@ -6,7 +6,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_finetune.datasets.problem import ErrorKind
 from airflow_provider_finetune.datasets.rules import Severity
+from airflow_provider_finetune.datasets.sample import SAMPLES
 from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
@@ -18,6 +20,17 @@ if TYPE_CHECKING:
     from airflow_provider_finetune.datasets.tokens import Tokens
     from airflow_provider_finetune.datasets.vendors import Endpoint
 
+#: Errors of whoever does not know what a line looks like.
+_OF_SHAPE = {
+    str(kind)
+    for kind in (
+        ErrorKind.NOT_JSON_LINES,
+        ErrorKind.NOT_JSON,
+        ErrorKind.NOT_OBJECT,
+        ErrorKind.WRONG_FORMAT,
+        ErrorKind.MISSING_FIELD,
+    )
+}
 _PLAIN = {"error": "", "warning": "", "good": "", "dim": "", "end": ""}
 _COLOURED = {
     "error": "\x1b[31m",
@@ -133,9 +146,12 @@ class DatasetReport:
                 yield severity, f"... and {more:,} more: {_counts(tally.by_kind)}"
 
     def summary(self) -> Iterator[str]:
-        """Yield the numbers as lines: examples, tokens, cost, and at last how many errors and warnings there are."""
+        """Yield lines: a hint, where there is one, examples, tokens, cost, and how many errors and warnings there are."""
         if self.fits:
             yield f"hint: every example fits method {' or '.join(self.fits)}"
+        elif _OF_SHAPE & self.errors.by_kind.keys():
+            yield f"hint: a line for method {self.method} looks like this:"
+            yield SAMPLES[self.method]
         for report in filter(None, (self.training, self.validation)):
             yield from _numbers(report)
         cost = self.cost

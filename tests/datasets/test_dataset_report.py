@@ -12,6 +12,7 @@ from generated_datasets import SECRET, checked
 from airflow_provider_finetune.datasets import DatasetChecker, Limits, check
 from airflow_provider_finetune.datasets import layout as layouts
 from airflow_provider_finetune.datasets.cost import cost_of
+from airflow_provider_finetune.datasets.sample import SAMPLES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,6 +142,37 @@ def test_the_methods_that_a_file_would_fit_are_named() -> None:
     assert checked(lines(*good(12)), "dpo").fits == ("supervised",)
     assert checked(lines(*good(12))).fits == ()
     assert checked(lines(*good(12), *asked)).fits == ()
+
+
+@pytest.mark.parametrize("method", SAMPLES)
+def test_a_sample_is_a_good_line_of_its_method(method: Any) -> None:
+    report = checked(SAMPLES[method].encode() + b"\n", method, limits=Limits(min_examples=1))
+    assert (report.errors.by_kind, report.warnings.by_kind) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"question,answer\n" + b"why,so\n" * 20,
+        b'[{"question": "why"}, {"question": "how"}]',
+        b"question: why\n" * 20,
+        b'["why", "so"]\n' * 20,
+        lines(*[{"question": "why", "answer": "so"}] * 20),
+        lines(*[{"instruction": "why", "output": "so"}] * 20),
+    ],
+    ids=["csv", "json", "text", "arrays", "objects", "alpaca"],
+)
+def test_whose_lines_have_another_shape_is_shown_a_good_one_once(content: bytes) -> None:
+    shown = checked(content).text().splitlines()
+    assert shown.count(SAMPLES["supervised"]) == 1
+    assert shown[shown.index(SAMPLES["supervised"]) - 1] == "hint: a line for method supervised looks like this:"
+
+
+def test_whose_lines_have_the_shape_or_that_of_another_method_is_not_shown_one() -> None:
+    pair = {"prompt": "why", "completion": "so"}
+    for report in (checked(lines(*good(10), row("q", ""))), checked(lines(*[pair] * 20), "dpo")):
+        assert report.errors.total
+        assert SAMPLES[report.method] not in report.text()
 
 
 def test_numbers_are_those_of_the_file() -> None:
