@@ -146,7 +146,7 @@ class DatasetReport:
                 yield severity, f"... and {more:,} more: {_counts(tally.by_kind)}"
 
     def summary(self) -> Iterator[str]:
-        """Yield lines: a hint, where there is one, examples, tokens, cost, and how many errors and warnings there are."""
+        """Yield lines: a hint if there is one, examples, tokens, cost, and how many errors and warnings there are."""
         if self.fits:
             yield f"hint: every example fits method {' or '.join(self.fits)}"
         elif _OF_SHAPE & self.errors.by_kind.keys():
