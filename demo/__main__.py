@@ -7,6 +7,7 @@ demo ends; the exit code is 0 when it went as promised.
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import time
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--job-seconds", type=float, default=20, help="how long the training takes (default: 20)")
     options = parser.parse_args(arguments)
     terminal = Terminal()
+    # A shell starts what runs in its background with Ctrl-C ignored, and so would everything that is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return Demo(terminal, options.job_seconds, options.ui).run()
     except KeyboardInterrupt:
@@ -88,11 +91,14 @@ class Demo:
             say.line(f"  endpoint  {emulator.base_url}")
             say.live("airflow   starting scheduler, triggerer, DAG processor and API server ...")
             env = {
-                "AIRFLOW_CONN_OPENAI_DEFAULT": emulator.connection,
+                "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
                 "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "httpx=WARNING httpx2=WARNING",
             }
             airflow = stack.enter_context(Standalone(DAGS, env))
             say.line(f"  airflow   {airflow.url}  (healthy after {say.clock().strip()})")
+            # Not in the environment, whose connections Airflow's UI does not show.
+            connection = {"connection_id": "openai_default", **json.loads(emulator.connection)}
+            airflow.api("POST", "/connections", connection)
             client = stack.enter_context(openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key))
             code = self._train_twice(airflow, emulator, client)
             if self.stays:

@@ -83,6 +83,7 @@ class Standalone:
             # `airflow standalone` finds its components on the PATH.
             "PATH": os.pathsep.join([str(Path(python).parent), os.environ.get("PATH", os.defpath)]),
             "NO_PROXY": "127.0.0.1,localhost",
+            "TMPDIR": str(self.home / "tmp"),  # what tasks leave behind there goes with the home
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__API__HOST": "127.0.0.1",
@@ -104,6 +105,7 @@ class Standalone:
             **({"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_url} if database_url else {}),
             **(env or {}),
         }
+        (self.home / "tmp").mkdir()
         (self.home / PASSWORDS).write_text(json.dumps({name: secrets.token_hex(8) for name in self.users}))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._sessions: list[int] = []
