@@ -21,6 +21,7 @@ import openai
 import pytest
 
 from airflow_provider_finetune.datasets import check
+from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 from airflow_provider_finetune.testing.run import hurry
 
 if TYPE_CHECKING:
@@ -215,6 +216,27 @@ def test_the_commands_of_the_page_about_csv_files_run(tmp_path: Path) -> None:
     for commands in shell_blocks(ROOT / "docs" / "how-to" / "csv.md"):
         done = in_shell(commands, tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+CONNECTIONS = dict(
+    re.findall(r"^AIRFLOW_CONN_(\w+)='(.*)'$", (ROOT / "docs" / "how-to" / "connect.md").read_text(), re.MULTILINE)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "base_url"),
+    [
+        ("OPENAI_DEFAULT", "https://api.openai.com/v1/"),
+        ("AZURE", "https://my-resource.openai.azure.com/openai/v1/"),
+        ("OWN", "https://models.example.com/v1/"),
+    ],
+)
+def test_each_connection_gives_a_client_for_its_endpoint(
+    name: str, base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name}", CONNECTIONS[name])
+    with FineTuningHook(conn_id=name.lower()).get_conn() as client:
+        assert str(client.base_url) == base_url
 
 
 def shell_blocks(page: Path) -> Iterator[str]:
