@@ -1,7 +1,7 @@
 """Plays a newcomer: clones the repository and follows the README in a shell, with an empty home.
 
-``python -m tests.newcomer`` makes everything from nothing, and runs the demo; it wants a package index and takes minutes.
-The commands and files are those of the README, as they stand; only the CSV file is not in there.
+``python -m tests.newcomer`` makes everything from nothing, and runs the demo; it wants a package index and
+takes minutes. The commands and files are those of the README, as they stand; only the CSV file is not in there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def script_of(readme: str) -> str:
     parts = ["set -euo pipefail", f"printf 'question,answer\\n' > faq.csv; {csv_rows()} >> faq.csv"]
     section, end = "", 0
     for block in re.finditer(
-        r"^## (?P<heading>.+)$|```(?P<language>shell|python)\n(?P<code>.*?)```", readme, re.M | re.S
+        r"^## (?P<heading>[^\n]+)$|```(?P<language>shell|python)\n(?P<code>.*?)```", readme, re.M | re.S
     ):
         before, end = readme[end : block.start()], block.end()
         if block["heading"]:
@@ -78,18 +78,15 @@ def follow(readme: str, folder: Path, environment: Path | None = None) -> subpro
         variables |= WITHOUT_AN_INDEX
     output = ""
     with subprocess.Popen(
-        ["bash"],
+        ["bash", "-c", script],
         cwd=clone,
         env=variables,
-        stdin=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(script)
-        process.stdin.close()
         for line in process.stdout:
             print(line, end="", flush=True)
             output += line
