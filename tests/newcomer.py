@@ -22,7 +22,7 @@ ROWS = 200
 #: What a clone's environment needs before the demo; the demo itself has a test of its own.
 INSTEAD_OF_DEMO = f"make {ENVIRONMENT}/.project"
 #: With a made environment, nothing is downloaded.
-WITHOUT_AN_INDEX = {"PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+WITHOUT_AN_INDEX = {"PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_INDEX": "1", "PIP_QUIET": "1"}
 
 
 def script_of(readme: str) -> str:
