@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -108,6 +110,24 @@ def test_each_example_of_the_documentation_does_what_its_page_says(
     assert jobs == {"cancel": ["cancelled"], "sweep": ["succeeded"] * 3}.get(name, ["succeeded"])
 
 
+def test_at_azure_a_model_is_deployed_and_asked_by_the_name_of_its_deployment(
+    emulator: Emulator,
+    dags: Callable[[str], dict[str, Any]],
+    run_dag: Callable[..., DagResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    token = SimpleNamespace(get_token=lambda scope: SimpleNamespace(token=emulator.api_key))
+    monkeypatch.setitem(sys.modules, "azure.identity", SimpleNamespace(DefaultAzureCredential=lambda: token))
+    connection = {**json.loads(emulator.connection), "extra": {"finetune": {"endpoint": "azure"}}}
+    monkeypatch.setenv("AIRFLOW_CONN_AZURE", json.dumps(connection))
+    emulator.set(like="azure")
+    account = f"{emulator.base_url.removesuffix('/v1')}/subscriptions/a/resourceGroups/b/providers/c/accounts/d"
+    result = run_dag(dags("azure")["azure"], account=account)
+    assert set(result.states.values()) == {"success"}
+    assert emulator.jobs()[0]["asked"]["trainingType"] == "GlobalStandard"
+    assert result.xcom("ask") == "Open Settings and choose Reset password."
+
+
 def test_a_dag_that_is_scheduled_on_data_trains_on_it(
     emulator: Emulator, dags: Callable[[str], dict[str, Any]], run_dag: Callable[..., DagResult]
 ) -> None:
@@ -189,6 +209,38 @@ def variables_served() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
         yield f"http://127.0.0.1:{server.server_port}", requests
         server.shutdown()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "datasets",
+        "emulator",
+        "hooks.fine_tuning",
+        "jobs.request",
+        "models",
+        "operators.dataset",
+        "operators.job",
+        "operators.model",
+        "sensors.job",
+        "testing",
+        "triggers.job",
+    ],
+)
+def test_each_public_class_and_function_is_in_the_reference(module: str) -> None:
+    reference = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+    found = importlib.import_module(f"airflow_provider_finetune.{module}")
+    public = getattr(found, "__all__", None) or [
+        name
+        for name, value in vars(found).items()
+        if name[0] != "_" and getattr(value, "__module__", "") == found.__name__
+    ]
+    shown = [
+        name for name in public if inspect.isclass(getattr(found, name)) or inspect.isfunction(getattr(found, name))
+    ]
+    assert shown
+    for name in shown:
+        assert re.search(rf"\b{name}\b", reference), name
 
 
 @pytest.mark.parametrize("method", ["supervised", "dpo"])

@@ -95,7 +95,7 @@ class TestTheKoreanReadme:
 def test_each_name_in_the_table_of_the_first_page_exists() -> None:
     page = (ROOT / "docs" / "index.md").read_text()
     rows = re.findall(r"^\| `([a-z_.]+)`: (.*?) \|", page, re.MULTILINE)
-    assert len(rows) == 9
+    assert len(rows) == 10
     for module, names in rows:
         for name in re.findall(r"`(\w+)`", names):
             assert hasattr(importlib.import_module(f"airflow_provider_finetune.{module}"), name), name
