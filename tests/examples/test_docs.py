@@ -16,7 +16,7 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -217,7 +217,6 @@ def variables_served() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
         "datasets",
         "emulator",
         "hooks.fine_tuning",
-        "jobs.request",
         "models",
         "operators.dataset",
         "operators.job",
@@ -231,13 +230,9 @@ def test_each_public_class_and_function_is_in_the_reference(module: str) -> None
     reference = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
     found = importlib.import_module(f"airflow_provider_finetune.{module}")
     public = getattr(found, "__all__", None) or [
-        name
-        for name, value in vars(found).items()
-        if name[0] != "_" and getattr(value, "__module__", "") == found.__name__
+        name for name, value in vars(found).items() if inspect.isclass(value) and value.__module__ == found.__name__
     ]
-    shown = [
-        name for name in public if inspect.isclass(getattr(found, name)) or inspect.isfunction(getattr(found, name))
-    ]
+    shown = [name for name in public if name[0] != "_" and isinstance(getattr(found, name), (type, FunctionType))]
     assert shown
     for name in shown:
         assert re.search(rf"\b{name}\b", reference), name
