@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+NAMES_ON_PAGES = ("operators.dataset", "operators.job", "sensors.job")
 BLOCKS = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
     for page in PAGES
@@ -45,6 +46,22 @@ BLOCKS = [
 @pytest.mark.parametrize("block", BLOCKS)
 def test_each_block_of_python_is_python(block: str) -> None:
     compile(block, "block", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("page", ["emulator.md", "exactly-once.md", "waiting.md", "promotion.md", "how-to/storage.md"])
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, emulator: Emulator, training_file: str) -> None:
+    from airflow.providers.common.compat.sdk import DAG
+
+    operators = [importlib.import_module(f"airflow_provider_finetune.{name}") for name in NAMES_ON_PAGES]
+    given = {name: value for module in operators for name, value in vars(module).items() if name[0] != "_"}
+    given |= {"emulator": emulator, "MODEL": "gpt-4.1-mini-2025-04-14"}
+    with openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key) as client:
+        given["job_id"] = client.fine_tuning.jobs.create(model=given["MODEL"], training_file=training_file).id
+    with DAG("page", schedule=None):
+        given["upload"] = given["UploadDatasetOperator"](task_id="given_upload", path="train.jsonl")
+        given["create"] = given["CreateFineTuningJobOperator"](task_id="given", model="m", training_file="file-1")
+        for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL):
+            exec(compile(block, page, "exec"), given)
 
 
 @pytest.fixture
