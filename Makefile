@@ -5,6 +5,7 @@
 # make gateway  LiteLLM in an environment of its own, for the test that runs it in front of the emulator; a minute
 # make mlflow   an MLflow server in an environment of its own, for the test of a store in its registry; a minute
 # make docs     the documentation site, in build/docs
+# make dist     what is published, in dist, built and checked as a package index wants it
 # make bench    the benchmarks, each with its baseline
 # make screenshots  the pictures of the page in Airflow's UI, in docs; needs Chromium
 # make clean    remove what was made
@@ -16,7 +17,7 @@ RUN := $(VENV)/bin/python -m
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: demo demo-ui screenshots test test-endurance lint docs gateway mlflow bench clean
+.PHONY: demo demo-ui screenshots test test-endurance lint docs dist gateway mlflow bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.project
@@ -51,6 +52,16 @@ docs: $(VENV)/.docs
 
 $(VENV)/.docs: $(VENV)/.project requirements/docs.txt
 	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement requirements/docs.txt
+	@touch $@
+
+dist: .venv/dist/.packages
+	rm -rf dist
+	.venv/dist/bin/python -m build --no-isolation
+	.venv/dist/bin/python -m twine check --strict dist/*
+
+.venv/dist/.packages: requirements/dist.txt
+	@$(PYTHON) -m venv --clear .venv/dist
+	@.venv/dist/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --requirement $<
 	@touch $@
 
 bench: $(VENV)/.project

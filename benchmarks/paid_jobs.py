@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 CASES = {
     "lost_answer": "The answer to the create is lost",
-    "error_500": "The server creates the job, then answers 500",
+    "error_500": "The endpoint creates the job, then answers 500",
     "worker_killed": "The worker is killed (SIGKILL) after the create",
     "task_fails": "The task fails after the create, and is retried",
     "two_at_once": "A worker stalls before its create, is given up, and comes back after its retry",

@@ -57,66 +57,67 @@ class Emulator:
 
     @property
     def connection(self) -> str:
-        """The value of an `AIRFLOW_CONN_...` variable for an Airflow connection to this emulator."""
+        """The value of an ``AIRFLOW_CONN_...`` variable for an Airflow connection to this emulator."""
         return json.dumps({"conn_type": "openai", "password": self.api_key, "host": self.base_url})
 
     def fault(self, kind: str, method: str = "*", path: str = "/**", **more: Any) -> dict[str, Any]:
-        """Makes the next request that matches go wrong; returns the fault as the server keeps it.
+        """Make the next request that matches go wrong; return the fault as the emulator keeps it.
 
-        :param kind: `lose_request`, `lose_answer`, `cut_body`, `status`, `delay` or `hang`.
-        :param path: below `/v1`; `*` is anything but a slash, `**` anything.
-        :param more: `times` (1; `None` for always), `skip`, `status`, `code`, `type`, `message`, `param`,
-            `retry_after`, `takes_effect`, `seconds`.
+        :param kind: ``lose_request``, ``lose_answer``, ``cut_body``, ``status``, ``delay`` or ``hang``.
+        :param path: below ``/v1``; ``*`` is anything but a slash, ``**`` anything.
+        :param more: ``times`` (1; ``None`` for always), ``skip``, ``status``, ``code``, ``type``, ``message``,
+            ``param``, ``retry_after``, ``takes_effect``, ``seconds``.
         """
         kept: dict[str, Any] = self._admin("POST", "/faults", {"kind": kind, "method": method, "path": path, **more})
         return kept
 
     def faults(self) -> list[dict[str, Any]]:
-        """All faults, with `hits` so far and `times` left."""
+        """Return all faults, with ``hits`` so far and ``times`` left."""
         found: list[dict[str, Any]] = self._admin("GET", "/faults")["data"]
         return found
 
     def clear_faults(self) -> None:
-        """Forgets all faults."""
+        """Forget all faults."""
         self._admin("DELETE", "/faults")
 
     def set(self, **settings: Any) -> dict[str, Any]:
-        """Changes switches of the server; returns all of them.
+        """Change switches of the emulator; return all of them.
 
-        :param settings: `like`, `job_seconds`, `refuse_training`, `list_lag_seconds`, `ignore_metadata_filter`,
-            `drop_metadata`, `keeps`, `refuses`, `duplicate_jobs`, `late_seconds`, `repeat_events`, `job_fields`.
+        :param settings: ``like``, ``job_seconds``, ``refuse_training``, ``list_lag_seconds``,
+            ``ignore_metadata_filter``, ``drop_metadata``, ``keeps``, ``refuses``, ``duplicate_jobs``, ``late_seconds``,
+            ``repeat_events``, ``job_fields``.
         """
         changed: dict[str, Any] = self._admin("PATCH", "/settings", settings)
         return changed
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Every job as it really is, oldest first; no fault, lag or filter hides one."""
+        """Return every job as it is, oldest first, whatever faults, lag and filters hide from clients."""
         found: list[dict[str, Any]] = self._admin("GET", "/jobs")["data"]
         return found
 
     def show(self, job_id: str, **fields: Any) -> None:
-        """Makes a job show these fields instead of its own (`status="pending"`); without any, its own again."""
+        """Make a job show these fields instead of its own (``status="pending"``); without fields, its own again."""
         self._admin("PUT", f"/jobs/{job_id}/shown", fields)
 
     def add_model(self, name: str, shutdown_date: str | None = None) -> None:
-        """Adds a base model, or changes its shutdown date (YYYY-MM-DD)."""
+        """Add a base model, or change its shutdown date (YYYY-MM-DD)."""
         self._admin("POST", "/models", {"name": name, "shutdown_date": shutdown_date})
 
     def deploy(self, model: str, name: str | None = None) -> None:
-        """Makes a fine-tuned model answer under a name (its own by default), where it has to be deployed first.
+        """Make a fine-tuned model answer under a name (its own by default), where it has to be deployed first.
 
         :raises ValueError: there is no such model.
         """
         self._admin("POST", "/deployments", {"model": model, "name": name or ""})
 
     def requests(self, method: str = "*", path: str = "/**") -> list[dict[str, Any]]:
-        """The requests that reached the server: `{method, path, at, status, fault}`, oldest first."""
+        """Return the requests that reached the server: ``{method, path, at, status, fault}``, oldest first."""
         query = urllib.parse.urlencode({"method": method, "path": path})
         found: list[dict[str, Any]] = self._admin("GET", f"/requests?{query}")["data"]
         return found
 
     def reset(self) -> None:
-        """Forgets jobs, files, fine-tuned models, faults and requests; switches are as at the start."""
+        """Forget jobs, files, fine-tuned models, faults and requests; switches are as at the start."""
         self._admin("POST", "/reset", {})
 
     def _admin(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -148,16 +149,16 @@ def running(
     models: Mapping[str, str | None] | None = None,
     options: Sequence[str] = (),
 ) -> Iterator[Emulator]:
-    """A running emulator, stopped at the end of the block, and also when this process dies.
+    """Start an emulator; yield it. It is stopped at the end of the block, and also when this process dies.
 
-    :param like: the endpoint that it is like.
+    :param like: the endpoint that it behaves like.
     :param job_seconds: seconds that a job takes; 0 is as fast as possible.
     :param port: 0 takes a free one.
     :param api_key: the key that clients have to send; a random one by default.
-    :param faults: as `--fault` takes them, such as `"lose_answer POST /fine_tuning/jobs"`.
-    :param models: further base models, with their shutdown dates (YYYY-MM-DD or `None`).
+    :param faults: as ``--fault`` takes them, such as ``"lose_answer POST /fine_tuning/jobs"``.
+    :param models: further base models, with their shutdown dates (YYYY-MM-DD or ``None``).
     :param options: further options of the command line.
-    :raises RuntimeError: when the server does not start; it says why on stderr.
+    :raises RuntimeError: it does not start; its stderr says why.
     """
     key = api_key or secrets.token_urlsafe(24)
     command = [sys.executable, "-m", f"{__name__}", "--stop-with-stdin"]

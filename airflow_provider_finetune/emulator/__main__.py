@@ -19,7 +19,7 @@ KEY_VARIABLE = "FINETUNE_EMULATOR_API_KEY"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until SIGINT or SIGTERM; the first line on stdout is the base URL.
+    """Serve until SIGINT or SIGTERM; the first line on stdout is the base URL.
 
     :return: the exit code.
     """
@@ -75,7 +75,7 @@ async def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace, k
 
 
 def _stop_with_stdin(server: Server) -> None:
-    """Stops the server when stdin, a pipe, ends: whoever started it is gone, however that ended."""
+    """Stop when stdin, a pipe, ends: the process that started the emulator is gone then."""
     loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
 
     def readable() -> None:

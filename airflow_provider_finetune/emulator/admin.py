@@ -1,6 +1,6 @@
 """The routes for tests and demonstrations, below `/admin`: faults, switches, odd jobs, a record of the requests.
 
-Never subject to faults or lag; the same key opens them.
+Faults and lag do not affect them. They need the same key.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class NewModel(BaseModel):
 
 
 async def list_faults(request: Request) -> Response:
-    """All faults, with how often each has hit and how many times are left."""
+    """Return all faults, with how often each has hit and how many times are left."""
     faulty: Faulty = request.app.state.faulty
     return JSONResponse({"data": [fault.model_dump() for fault in faulty.faults]})
 
@@ -61,7 +61,7 @@ async def show_settings(request: Request) -> Response:
 
 
 async def change_settings(request: Request) -> Response:
-    """Changes the named switches and leaves the others."""
+    """Change the named switches and leave the others."""
     settings: Settings = request.app.state.store.settings
     changed = parse(Settings, {**settings.model_dump(), **await json_body(request)})
     for name in Settings.model_fields:
@@ -70,7 +70,7 @@ async def change_settings(request: Request) -> Response:
 
 
 async def all_jobs(request: Request) -> Response:
-    """Every job as it really is, oldest first, without lag, filter, pages or odd fields."""
+    """Return every job as it is, oldest first, without lag, filter, pages or fields that `show` set."""
     store: Store = request.app.state.store
     return JSONResponse(
         {"data": [{**job.truth(), "shown": job.shown, "asked": job.asked} for job in store.jobs.values()]}
@@ -78,14 +78,14 @@ async def all_jobs(request: Request) -> Response:
 
 
 async def show_job(request: Request) -> Response:
-    """Makes a job show these fields instead of its own; `{}` makes it show its own again."""
+    """Make a job show these fields instead of its own; `{}` makes it show its own again."""
     job = known_job(request)
     job.shown = await json_body(request)
     return JSONResponse(request.app.state.store.settings.shown(job))
 
 
 async def add_model(request: Request) -> Response:
-    """Adds a base model or changes its shutdown date: `{"name": ..., "shutdown_date": "YYYY-MM-DD" or null}`."""
+    """Add a base model or change its shutdown date: `{"name": ..., "shutdown_date": "YYYY-MM-DD" or null}`."""
     wanted = parse(NewModel, await json_body(request))
     day = wanted.shutdown_date.isoformat() if wanted.shutdown_date else None
     model = ServedModel(wanted.name, int(time()), day)
@@ -94,12 +94,12 @@ async def add_model(request: Request) -> Response:
 
 
 async def deploy(request: Request) -> Response:
-    """Makes a model answer under a name, its own by default: `{"model": ..., "name": ...}`."""
+    """Make a model answer under a name, its own by default: `{"model": ..., "name": ...}`."""
     return deployed(request, parse(Deployment, await json_body(request)))
 
 
 async def list_requests(request: Request) -> Response:
-    """The requests so far, of `?method=` and `?path=` (a pattern as in a fault), oldest first."""
+    """Return the requests so far, of `?method=` and `?path=` (a pattern as in a fault), oldest first."""
     faulty: Faulty = request.app.state.faulty
     query = request.query_params
     method, path = query.get("method", "*"), query.get("path", "/**")
@@ -108,7 +108,7 @@ async def list_requests(request: Request) -> Response:
 
 
 async def reset(request: Request) -> Response:
-    """Back to the state at the start, faults of the command line aside: no jobs, files, models, faults, requests."""
+    """Forget jobs, files, models, requests and faults, also those of the command line; switches are as at the start."""
     faulty: Faulty = request.app.state.faulty
     request.app.state.store.reset()
     faulty.faults.clear()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class KeyCheck:
-    """Lets a request in that brings the key as a bearer token; asked before any body is read."""
+    """Lets in requests that carry the key as a bearer token; runs before a body is read."""
 
     def __init__(self, app: ASGIApp, key: str) -> None:
         self.app = app
@@ -45,7 +45,7 @@ class KeyCheck:
 
 
 class DialectCheck:
-    """Lets a request through to a route that the endpoint has; on the way, some are taken for others."""
+    """Lets a request through to a route that the endpoint has; an endpoint may take one request for another."""
 
     def __init__(self, app: ASGIApp, store: Store) -> None:
         self.app = app
@@ -90,7 +90,7 @@ def _server_error(_: Request, __: Exception) -> Response:
 
 
 def application(store: Store, key: str, faults: Iterable[Fault] = ()) -> Faulty:
-    """The whole server as an ASGI application."""
+    """Return the whole server as an ASGI application."""
     v1 = [*jobs.routes, *files.routes, *uploads.routes, *models.routes, *chat.routes]
     app = Starlette(
         routes=[

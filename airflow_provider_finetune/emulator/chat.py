@@ -32,7 +32,7 @@ class Ask(BaseModel):
 
 
 async def complete(request: Request) -> Response:
-    """The model's answer to the last user turn."""
+    """Return the model's answer to the last user turn."""
     ask = parse(Ask, await json_body(request))
     if ask.stream:
         raise ApiError(400, "This server does not stream: leave 'stream' out.", param="stream")

@@ -51,7 +51,7 @@ class NebiusModel(BaseModel):
 
 
 def deployed(request: Request, wanted: Deployment, **more: Any) -> Response:
-    """Makes the model answer; a 404 when there is none of that name."""
+    """Make the model answer; raise a 404 when there is none of that name."""
     store: Store = request.app.state.store
     model = store.model(wanted.model)
     if model is None:

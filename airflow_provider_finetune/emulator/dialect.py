@@ -85,7 +85,7 @@ class Dialect:
     """What a chat with a model that is not deployed is answered."""
 
     def refusal(self, method: str, path: str, headers: Mapping[str, str], query: Mapping[str, str]) -> ApiError | None:
-        """The error for a request that does not get as far as a route.
+        """Return the error for a request that does not get as far as a route.
 
         :param path: below `/v1`.
         """
@@ -102,13 +102,13 @@ class Dialect:
         return None
 
     def path(self, method: str, path: str) -> str:
-        """The route that answers a request to `path`, both below `/v1`."""
+        """Return the route that answers a request to `path`, both below `/v1`."""
         if self.any_post_cancels and matches("POST", f"{JOBS}/*/**", method, path):
             return "/".join([*path.split("/")[:4], "cancel"])
         return path
 
     def read(self, body: Shown) -> Shown:
-        """The body of a create request as far as it has an effect.
+        """Return the body of a create request as far as it has an effect.
 
         :raises ApiError: the endpoint refuses it.
         """
@@ -123,7 +123,7 @@ class Dialect:
         return {name: value for name, value in body.items() if name not in lost}
 
     def check(self, wanted: CreateJob) -> None:
-        """Raises the error for a method or grader that the endpoint does not have."""
+        """Raise the error for a method or grader that the endpoint does not have."""
         method = wanted.chosen_method()
         if method.type not in self.methods:
             message = f"Method '{method.type}' is not supported; use one of: {', '.join(sorted(self.methods))}."
@@ -133,19 +133,19 @@ class Dialect:
             raise ApiError(400, message, param="method.reinforcement.grader", code="invalid_value")
 
     def job(self, job: Job, is_settled: bool) -> Shown:
-        """The job as the endpoint shows it, once `is_settled` with all that comes late."""
+        """Return the job as the endpoint shows it, once `is_settled` with all that comes late."""
         lost = FIELDS - job.keeps
         return self.show_job(job, {k: v for k, v in job.truth().items() if k not in lost}, is_settled)
 
     def events(self, job: Job) -> list[Shown]:
-        """The events in the order of their list: newest first, or in no order that says anything."""
+        """Return the events in the order of their list: newest first, or in no order that says anything."""
         events = [self.show_event(job, event) for event in reversed(job.events)]
         return sorted(events, key=lambda event: str(event["id"])) if self.shuffles_events else events
 
     def checkpoints(self, job: Job) -> list[Shown]:
-        """The checkpoints, newest first."""
+        """Return the checkpoints, newest first."""
         return [self.show_checkpoint(job, checkpoint) for checkpoint in reversed(job.checkpoints)]
 
     def new_id(self, prefix: str, length: int = 24) -> str:
-        """A new id of the endpoint's form."""
+        """Return a new id of the endpoint's form."""
         return prefix + secrets.token_hex(16) if self.hex_ids else new_id(prefix, length)

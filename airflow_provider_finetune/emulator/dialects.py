@@ -1,7 +1,7 @@
 """The endpoints that the emulator can be like, each as its differences from OpenAI's.
 
-They were collected from the source of servers, from documentation and from SDKs, not from live endpoints. What an
-endpoint is not known to keep, its dialect loses.
+They were collected from the source of servers, from documentation and from SDKs, not from live endpoints. A
+dialect does not keep what its endpoint is not known to keep.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _without(*requests: str) -> dict[str, Answer]:
 
 
 def _detail(error: ApiError) -> Shown:
-    """An error as FastAPI words it."""
+    """Return an error as FastAPI words it."""
     return {"detail": str(error)}
 
 

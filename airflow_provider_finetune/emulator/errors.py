@@ -34,27 +34,27 @@ class ApiError(Exception):
         self.headers = headers
 
     def response(self) -> JSONResponse:
-        """The error as an HTTP answer."""
+        """Return the error as an HTTP answer."""
         return JSONResponse({"error": self.error}, self.status, self.headers)
 
 
 def job_not_found(job_id: str) -> ApiError:
-    """404 for a job nobody knows."""
+    """Return the 404 for a job that does not exist."""
     return ApiError(404, f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found")
 
 
 def file_not_found(file_id: str) -> ApiError:
-    """404 for a file nobody knows."""
+    """Return the 404 for a file that does not exist."""
     return ApiError(404, f"No such File object: {file_id}", param="id")
 
 
 def model_not_found(name: str) -> ApiError:
-    """404 for a model nobody knows."""
+    """Return the 404 for a model that does not exist."""
     return ApiError(404, f"The model '{name}' does not exist", param="model", code="model_not_found")
 
 
 def training_not_available() -> ApiError:
-    """403 for an organisation that may no longer create jobs."""
+    """Return the 403 for an organisation that may no longer create jobs."""
     return ApiError(
         403,
         "Fine-tuning is no longer available for this organization. Existing fine-tuned models keep answering.",
@@ -63,17 +63,17 @@ def training_not_available() -> ApiError:
 
 
 def busy() -> ApiError:
-    """409 for a create at an endpoint that has one job at a time."""
+    """Return the 409 for a create at an endpoint that has one job at a time."""
     return ApiError(409, "A training job is already running. Wait until it has ended, or cancel it.")
 
 
 def invalid_api_key() -> ApiError:
-    """401; the message does not repeat the key."""
+    """Return the 401 for a wrong key; its message does not repeat the key."""
     return ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
 
 
 def parse(model: type[Model], data: Any) -> Model:
-    """`data` as a `model`, or a 400 that names the first parameter that is wrong."""
+    """Return `data` as a `model`; raise a 400 that names the first parameter that is wrong."""
     try:
         return model.model_validate(data)
     except ValidationError as e:
@@ -88,7 +88,7 @@ def parse(model: type[Model], data: Any) -> Model:
 
 
 async def json_body(request: Request) -> Any:
-    """The request's JSON object, or a 400."""
+    """Return the request's JSON object; raise a 400 when it is none."""
     try:
         body = read_json(await request.body())
     except ValueError:

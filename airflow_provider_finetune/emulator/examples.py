@@ -54,25 +54,25 @@ class Examples:
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content, which is a string, a list of parts, or nothing."""
+    """Return the text of a message's content, which is a string, a list of parts, or nothing."""
     if isinstance(content, list):
         return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
     return content if isinstance(content, str) else ""
 
 
 def last_user_turn(messages: list[dict[str, Any]]) -> str:
-    """The text of the last user turn; all text when there is no user turn."""
+    """Return the text of the last user turn; all text when there is no user turn."""
     turns = [text_of(m.get("content")) for m in messages if m.get("role") == "user"]
     return turns[-1] if turns else " ".join(text_of(m.get("content")) for m in messages)
 
 
 def tokens_of(text: str) -> int:
-    """About the number of tokens: four characters each."""
+    """Return about how many tokens a text has: one for four characters."""
     return -(-len(text) // 4)
 
 
 def reply_of(message: dict[str, Any]) -> str:
-    """An assistant message as one string, tool calls included; `message_of` is the way back."""
+    """Return an assistant message as one string, tool calls included; `message_of` does the opposite."""
     if calls := message.get("tool_calls"):
         return json.dumps({"content": message.get("content"), "tool_calls": calls}, sort_keys=True)
     return json.dumps({"content": text_of(message.get("content"))})
@@ -164,7 +164,7 @@ _READERS: dict[str, Callable[[dict[str, Any]], Example]] = {
 
 
 def read_examples(path: Path, method: str, *, param: str, stopped: Callable[[], bool]) -> Examples:
-    """The examples of a file, read line by line.
+    """Return the examples of a file, read line by line.
 
     :param method: `supervised`, `dpo` or `reinforcement`, which decides the format.
     :param param: `training_file` or `validation_file`, for the wording of an error.

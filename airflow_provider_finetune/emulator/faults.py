@@ -1,4 +1,4 @@
-"""Misbehaviour on demand: what goes wrong with the next requests that match a method and a path."""
+"""Misbehaviour on request: what goes wrong with the next requests that match a method and a path."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Fault(BaseModel):
 
     kind, and what the client sees:
 
-    - `lose_request`: the connection is cut and nothing has happened.
+    - `lose_request`: the connection is cut; the request had no effect.
     - `lose_answer`: the request takes effect, then the connection is cut without an answer.
     - `cut_body`: the request takes effect, then the connection is cut in the middle of the answer's body.
     - `status`: an error with `status`, `code`, `message`, `param` and, if given, `Retry-After: retry_after`;
       with `takes_effect` the request was carried out all the same.
     - `delay`: `seconds` before the request is carried out, then the right answer.
-    - `hang`: no answer until the client leaves (or `seconds`, then the connection is cut); nothing has happened.
+    - `hang`: no answer until the client leaves (or `seconds`, then the connection is cut); the request had no effect.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -68,7 +68,7 @@ class Fault(BaseModel):
 
     @classmethod
     def from_spec(cls, spec: str) -> Fault:
-        """The fault that a command line names: `KIND [METHOD [PATH]] [key=value ...]`.
+        """Return the fault that a command line names: `KIND [METHOD [PATH]] [key=value ...]`.
 
         :raises ApiError: there is no such fault.
         :raises ValueError: a quotation mark is not closed.
@@ -82,7 +82,7 @@ class Fault(BaseModel):
         return parse(cls, fields)
 
     def takes(self, method: str, path: str) -> bool:
-        """Whether this request is one of those to go wrong; counts it."""
+        """Return whether this request is one of those to go wrong; count it."""
         if not matches(self.method, self.path, method, path) or self.times == 0:
             return False
         if self.skip:
@@ -94,7 +94,7 @@ class Fault(BaseModel):
         return True
 
     def error(self) -> ApiError:
-        """The error that this fault answers."""
+        """Return the error that this fault answers."""
         code = self.code or _CODES.get(self.status)
         kind = code if code == "insufficient_quota" else "server_error"
         return ApiError(
@@ -156,7 +156,7 @@ class Faulty:
             await _client_left(receive)  # until then, the server would complain that there is no answer
 
     async def _wait(self, seconds: float, receive: Receive | None = None) -> None:
-        """Until the time is over, the server stops, or the client of `receive` leaves."""
+        """Wait until the time is over, the server stops, or the client of `receive` leaves."""
         waits: Iterable[asyncio.Task[Any]] = [asyncio.create_task(self.store.stopping.wait())]
         if receive:
             waits = [*waits, asyncio.create_task(_client_left(receive))]
@@ -166,7 +166,7 @@ class Faulty:
 
 
 async def _nothing(_: Message) -> None:
-    """Sends nothing."""
+    """Send nothing."""
 
 
 async def _client_left(receive: Receive) -> None:
@@ -175,7 +175,7 @@ async def _client_left(receive: Receive) -> None:
 
 
 def _half(send: Send, transport: asyncio.Transport) -> Send:
-    """Sends the head and half of the first piece of the body, then cuts the connection."""
+    """Send the head and half of the first piece of the body, then cut the connection."""
 
     async def sent(message: Message) -> None:
         if message["type"] != "http.response.body":

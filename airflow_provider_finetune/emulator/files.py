@@ -34,20 +34,20 @@ class CreateFile(BaseModel):
 
 
 def check_name(filename: str, purpose: str) -> None:
-    """Refuses training data that is not called `.jsonl`, as the API does."""
+    """Refuse training data that is not called `.jsonl`, as the API does."""
     if purpose == "fine-tune" and not filename.endswith(".jsonl"):
         raise ApiError(400, "Invalid file format for Fine-Tuning API. Must be .jsonl")
 
 
 def check_length(request: Request, most: int) -> None:
-    """Refuses a body that is too large before it is read."""
+    """Refuse a body that is too large before it is read."""
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > most + _FORM_OVERHEAD:
         raise ApiError(413, f"The file is too large: at most {most} bytes are allowed.", param="file")
 
 
 async def keep(source: BinaryIO, path: Path) -> None:
-    """Writes a spooled form file to `path` without holding it in memory or holding up the server."""
+    """Write a spooled form file to `path` without holding it in memory or blocking the event loop."""
 
     def copy() -> None:
         with path.open("wb") as target:
@@ -57,7 +57,7 @@ async def keep(source: BinaryIO, path: Path) -> None:
 
 
 def known_file(request: Request) -> StoredFile:
-    """The file that the path names, or a 404."""
+    """Return the file that the path names; raise a 404 when there is none."""
     store: Store = request.app.state.store
     file_id: str = request.path_params["file_id"]
     if file := store.file(file_id):
@@ -66,7 +66,7 @@ def known_file(request: Request) -> StoredFile:
 
 
 async def create_file(request: Request) -> Response:
-    """Keeps the file of a multipart form."""
+    """Keep the file of a multipart form."""
     store: Store = request.app.state.store
     check_length(request, MOST_BYTES)
     async with request.form(max_files=1, max_fields=10) as form:
@@ -91,7 +91,7 @@ async def create_file(request: Request) -> Response:
 
 
 async def list_files(request: Request) -> Response:
-    """A page of files, newest first unless `order=asc`."""
+    """Return a page of files, newest first unless `order=asc`."""
     store: Store = request.app.state.store
     files = [file for file_id in list(store.files) if (file := store.file(file_id))]
     if purpose := request.query_params.get("purpose"):
@@ -116,7 +116,7 @@ async def delete_file(request: Request) -> Response:
 
 
 async def file_content(request: Request) -> Response:
-    """The bytes of a file; those of a result file base64-encoded, as the API does."""
+    """Return the bytes of a file; those of a result file base64-encoded, as the API does."""
     file = known_file(request)
     if file.purpose == RESULTS_PURPOSE:
         return Response(base64.b64encode(file.path.read_bytes()), media_type="application/octet-stream")

@@ -26,7 +26,7 @@ def _words(text: str) -> set[str]:
 
 
 def similarity(left: str, right: str) -> float:
-    """F1 of the words that two texts share, 0 to 1."""
+    """Return the F1 of the words that two texts share, 0 to 1."""
     ours, theirs = _words(left), _words(right)
     if not ours or not theirs:
         return float(left == right)
@@ -34,7 +34,7 @@ def similarity(left: str, right: str) -> float:
 
 
 def render(template: str, item: dict[str, Any], output: str) -> str:
-    """The template with its variables filled in; empty where the row lacks a field."""
+    """Return the template with its variables filled in; empty where the row lacks a field."""
     try:
         return filled(template, item, Sample(output))
     except (Missing, ValueError):
@@ -42,7 +42,7 @@ def render(template: str, item: dict[str, Any], output: str) -> str:
 
 
 def first_reference(item: dict[str, Any]) -> str:
-    """The first field of a row beside its messages, as text; empty when there is none."""
+    """Return the first field of a row beside its messages, as text; empty when there is none."""
     return next((str(v) for k, v in item.items() if k not in ("messages", "tools")), "")
 
 
@@ -155,7 +155,7 @@ Multi.model_rebuild()
 
 
 def approximated(grader: Grader) -> list[str]:
-    """The types of the graders in here whose verdict is only approximated."""
+    """Return the types of the graders in here whose verdict is only approximated."""
     if isinstance(grader, Multi):
         return [name for part in grader.parts for name in approximated(part)]
     if isinstance(grader, TextSimilarity) and grader.measure is similarity:

@@ -94,7 +94,7 @@ class Method(BaseModel):
         return part
 
     def as_json(self, resolved: dict[str, Any]) -> dict[str, Any]:
-        """The method as a job shows it, with hyperparameters as far as they are known."""
+        """Return the method as a job shows it, with hyperparameters as far as they are known."""
         part = self.part.model_dump(exclude={"hyperparameters"}, exclude_none=True)
         return {"type": self.type, self.type: {**part, "hyperparameters": resolved}}
 
@@ -124,7 +124,7 @@ class CreateJob(BaseModel):
     integrations: Annotated[list[Integration], Field(max_length=5)] | None = None
 
     def chosen_method(self) -> Method:
-        """The method; the deprecated top-level `hyperparameters` count where there is none."""
+        """Return the method; the deprecated top-level `hyperparameters` count where there is none."""
         if self.method:
             return self.method
         return Method(
@@ -133,7 +133,7 @@ class CreateJob(BaseModel):
 
 
 def resolve(hyperparameters: Hyperparameters, examples: int) -> dict[str, Any]:
-    """The hyperparameters with every "auto" replaced by a number.
+    """Return the hyperparameters with every "auto" replaced by a number.
 
     Epochs follow the vendor's published rule: three, more for fewer than a hundred examples.
 

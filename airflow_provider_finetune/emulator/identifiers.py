@@ -9,5 +9,5 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 def new_id(prefix: str, length: int = 24) -> str:
-    """The prefix and random letters and digits."""
+    """Return an id: the prefix, then random letters and digits."""
     return prefix + "".join(random.choices(_ALPHABET, k=length))  # noqa: S311 - told apart, not kept secret

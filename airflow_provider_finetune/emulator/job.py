@@ -82,7 +82,7 @@ class Job:
         return self.resolved or self.method.part.hyperparameters.model_dump()
 
     def truth(self) -> dict[str, Any]:
-        """The job as it is."""
+        """Return the job as it is."""
         hyperparameters = self.hyperparameters
         shown = ("n_epochs", "batch_size", "learning_rate_multiplier")
         return {
@@ -108,7 +108,7 @@ class Job:
         }
 
     def record(self, message: str, *, level: str = "info", data: dict[str, Any] | None = None) -> None:
-        """Adds an event; one with `data` is a `metrics` event."""
+        """Add an event; one with `data` is a `metrics` event."""
         self.events.append(
             {
                 "object": "fine_tuning.job.event",
@@ -122,13 +122,13 @@ class Job:
         )
 
     def model_name(self, part: str) -> str:
-        """The full name of a model of this job, whose last part is the job's name or that of a checkpoint."""
+        """Return the full name of a model of this job, whose last part is the job's name or that of a checkpoint."""
         return self.name_model(self.base.name, self.wanted.suffix or "", part)
 
     def add_checkpoint(
         self, metrics: dict[str, float], learned: Model, *, is_pause: bool = False, is_final: bool = False
     ) -> tuple[ServedModel, list[str]]:
-        """Adds a checkpoint; returns its model and the names of the models that are no longer kept."""
+        """Add a checkpoint; return its model and the names of the models that are no longer kept."""
         step = int(metrics["step"])
         name = self.model_name(self.name if is_final else f"{new_id('', 8)}:ckpt-step-{step}")
         checkpoint = {
@@ -153,13 +153,13 @@ class Job:
         return model, [old["fine_tuned_model_checkpoint"] for old in dropped]
 
     def end(self, status: str) -> None:
-        """Moves to a status from which nothing moves on."""
+        """Move to a final status."""
         self.status = status
         self.finished_at = int(time())
         self.ended_monotonic = monotonic()
         self.estimated_finish = None
 
     def stop(self) -> None:
-        """Ends the work on the job where it is, whatever its status."""
+        """End the work on the job where it is, whatever its status."""
         if self.life:
             self.life.cancel()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def known_job(request: Request) -> Job:
-    """The job that the path names, or a 404."""
+    """Return the job that the path names; raise a 404 when there is none."""
     job_id: str = request.path_params["job_id"]
     job: Job | None = request.app.state.store.jobs.get(job_id)
     if job is None:
@@ -45,7 +45,7 @@ def answer(request: Request, job: Job) -> Response:
 
 
 def usable_file(store: Store, file_id: str, param: str) -> Path:
-    """Where the bytes of a training or validation file are, or a 400."""
+    """Return where the bytes of a training or validation file are; raise a 400 when it is none."""
     file = store.file(file_id)
     if file is None:
         raise ApiError(400, f"invalid {param}: {file_id}", param=param)
@@ -56,7 +56,7 @@ def usable_file(store: Store, file_id: str, param: str) -> Path:
 
 
 async def create_job(request: Request) -> Response:
-    """A new job, which starts at once."""
+    """Create a job, which starts at once; return it."""
     store: Store = request.app.state.store
     dialect, asked = store.settings.dialect, await json_body(request)
     wanted = parse(CreateJob, dialect.read(asked))
@@ -94,7 +94,7 @@ async def create_job(request: Request) -> Response:
 
 
 async def list_jobs(request: Request) -> Response:
-    """A page of jobs, newest first also within one second."""
+    """Return a page of jobs, newest first also within one second."""
     store: Store = request.app.state.store
     settings, now = store.settings, monotonic()
     jobs = [job for job in reversed(store.jobs.values()) if now - job.created_monotonic >= settings.list_lag_seconds]
@@ -122,7 +122,7 @@ async def cancel_job(request: Request) -> Response:
 
 
 async def pause_job(request: Request) -> Response:
-    """Asks a running job to pause; the training stops between two steps."""
+    """Ask a running job to pause; the training stops between two steps."""
     job = known_job(request)
     if job.status != "running":
         raise _not_possible(job, "paused")
@@ -143,7 +143,7 @@ def _not_possible(job: Job, what: str) -> ApiError:
 
 
 async def list_events(request: Request) -> Response:
-    """A page of events, newest first."""
+    """Return a page of events, newest first."""
     events = request.app.state.store.settings.dialect.events(known_job(request))
     listed = page(request, events, limit=20)
     after = request.query_params.get("after")
@@ -153,7 +153,7 @@ async def list_events(request: Request) -> Response:
 
 
 async def list_checkpoints(request: Request) -> Response:
-    """A page of checkpoints, newest first."""
+    """Return a page of checkpoints, newest first."""
     checkpoints = request.app.state.store.settings.dialect.checkpoints(known_job(request))
     return JSONResponse(with_ends(page(request, checkpoints, limit=10), empty=None))
 

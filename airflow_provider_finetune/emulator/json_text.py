@@ -7,7 +7,7 @@ from typing import Any
 
 
 def read_json(raw: bytes) -> Any:
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
     :raises ValueError: it is not JSON, or holds half a surrogate pair, which JSON can write and UTF-8 cannot.
     """

@@ -36,7 +36,7 @@ def _vectorizer() -> Any:
 
 
 def features(texts: Iterable[str]) -> Any:
-    """One sparse row a text; the last column is always 1 and learns what is frequent."""
+    """Return one sparse row a text; the last column is always 1 and learns what is frequent."""
     hashed = _vectorizer().transform(texts)
     return sparse.hstack([hashed, np.ones((hashed.shape[0], 1), np.float32)], format="csr")
 
@@ -50,7 +50,7 @@ class Model:
     weights: Floats
 
     def answer(self, prompt: str) -> str:
-        """The likeliest reply."""
+        """Return the likeliest reply."""
         scores = features([prompt])[:, self.columns] @ self.weights
         return self.replies[int(np.argmax(scores))]
 
@@ -80,20 +80,20 @@ class Learner:
         self._squares: Floats = np.zeros_like(self._weights)
 
     def fit_columns(self, rows: Any) -> Any:
-        """`features` reduced to the columns that have weights."""
+        """Return `features` reduced to the columns that have weights."""
         return rows[:, self.columns]
 
     def scores(self, rows: Any) -> Floats:
-        """One score a row and reply; their softmax is the probability."""
+        """Return one score a row and reply; their softmax is the probability."""
         scores: Floats = rows @ self._weights
         return scores
 
     def shuffle(self, order: Ints) -> None:
-        """Puts the training rows of an epoch in order; batches are taken from them one after the other."""
+        """Put the training rows of an epoch in order; batches are taken from them one after the other."""
         self._epoch = self.rows[order]
 
     def batch(self, start: int, end: int) -> Batch:
-        """The rows `start` to `end` of the epoch."""
+        """Return the rows `start` to `end` of the epoch."""
         # By hand and dense, because building a sparse matrix costs more than the whole step of a small job.
         bounds = self._epoch.indptr[start : end + 1]
         place = self._epoch.indices[bounds[0] : bounds[-1]]
@@ -107,12 +107,12 @@ class Learner:
         return Batch(touched, values, values @ self._weights[touched])
 
     def move(self, batch: Batch, gradient: Floats) -> None:
-        """One step down the gradient of the mean loss by the scores."""
+        """Take one step down the gradient of the mean loss by the scores."""
         slope = batch.values.T @ gradient
         squares = self._squares[batch.columns] + slope * slope
         self._squares[batch.columns] = squares
         self._weights[batch.columns] -= self._rate * slope / np.sqrt(squares + INITIAL_SQUARE)
 
     def snapshot(self) -> Model:
-        """The model as it is now; later steps do not change it."""
+        """Return the model as it is now; later steps do not change it."""
         return Model(self.replies, self.columns, self._weights.copy())

@@ -1,7 +1,7 @@
 """The life of a job: validating_files, queued, running, perhaps paused and resumed, and how it ends.
 
-One task of the event loop lives it; reading files and training happen in a few threads that all jobs share, in short
-turns, so that hundreds of jobs get on side by side.
+Each job is one task of the event loop. Reading files and training happen in a few threads that all jobs share, in short
+turns, so that hundreds of jobs make progress side by side.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ SHORTEST_NAP, LONGEST_NAP = 0.1, 0.25  # seconds between two turns; a pause has 
 
 
 def begin(store: Store, job: Job) -> None:
-    """Starts the life of a job that was just created."""
+    """Start the life of a job that was just created."""
     job.resumed = asyncio.Event()
     job.record(f"Created fine-tuning job: {job.id}")
     job.life = asyncio.create_task(_live(store, job))
 
 
 def cancel(job: Job) -> None:
-    """Ends a job as cancelled."""
+    """End a job as cancelled."""
     job.stop()
     job.end("cancelled")
     job.record("Fine-tuning job cancelled")
@@ -77,7 +77,7 @@ async def _in_thread(store: Store, work: Callable[[], Any]) -> Any:
 
 
 async def _validate(store: Store, job: Job) -> tuple[Training, int]:
-    """The training that the files allow, and its number of tokens."""
+    """Return the training that the files allow, and its number of tokens."""
     wanted, started = job.wanted, monotonic()
     also = f" and validation file: {wanted.validation_file}" if wanted.validation_file else ""
     job.record(f"Validating training file: {wanted.training_file}{also}")
@@ -92,7 +92,7 @@ async def _validate(store: Store, job: Job) -> tuple[Training, int]:
 
 
 def _prepare(store: Store, job: Job) -> tuple[Training, dict[str, Any], int]:
-    """Runs in a thread, the import of what trains included: it takes longer than the start of the server."""
+    """Run in a thread, with the import of the training code: that takes longer than the emulator's start."""
     from airflow_provider_finetune.datasets import check
     from airflow_provider_finetune.emulator.training import Training
 
@@ -121,7 +121,7 @@ def _prepare(store: Store, job: Job) -> tuple[Training, dict[str, Any], int]:
 
 
 async def _train(store: Store, job: Job, training: Training) -> bool:
-    """Runs from where the training is; false when a pause came first."""
+    """Train from where the training is; return False if a pause came first."""
     await _moment(job, PART_QUEUED)
     job.status = "running"
     job.record("Fine-tuning job started")
@@ -164,7 +164,7 @@ def _add_checkpoint(
 
 
 async def _paused(store: Store, job: Job, training: Training) -> None:
-    """Writes a checkpoint, and waits until somebody resumes the job, which is then queued again."""
+    """Write a checkpoint, and wait until somebody resumes the job, which is then queued again."""
     assert job.resumed is not None
     job.resumed.clear()
     job.estimated_finish = None
@@ -177,7 +177,7 @@ async def _paused(store: Store, job: Job, training: Training) -> None:
 
 
 def resume(job: Job) -> None:
-    """Queues a paused job again."""
+    """Queue a paused job again."""
     assert job.resumed is not None
     job.status = "queued"
     job.record("Fine-tuning job resumed, moving job to queued state")

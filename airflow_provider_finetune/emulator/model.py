@@ -53,7 +53,7 @@ class ServedModel:
         }
 
     def reply(self, messages: list[dict[str, Any]]) -> str:
-        """The assistant message (see `examples.reply_of`): what was learned, or one of the prompt's own words."""
+        """Return the assistant message (see `examples.reply_of`): a learned one, or one of the prompt's own words."""
         prompt = last_user_turn(messages)
         if self.learned:
             return self.learned.answer(prompt)
@@ -62,7 +62,7 @@ class ServedModel:
 
 
 def fine_tuned_name(base: str, suffix: str, part: str) -> str:
-    """The name of a model that a job made.
+    """Return the name of a model that a job made.
 
     :param base: the name of the model that was trained.
     :param part: tells the models of all jobs apart.
@@ -72,7 +72,7 @@ def fine_tuned_name(base: str, suffix: str, part: str) -> str:
 
 
 def base_models(extra: dict[str, str | None]) -> list[ServedModel]:
-    """The base models that can be trained.
+    """Return the base models that can be trained.
 
     :param extra: shutdown dates (YYYY-MM-DD or `None`) by name; replaces or adds to the built-in ones.
     :raises ValueError: a date is none.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def known_model(request: Request) -> ServedModel:
-    """The model that the path names, or a 404."""
+    """Return the model that the path names; raise a 404 when there is none."""
     name: str = request.path_params["model"]
     model: ServedModel | None = request.app.state.store.model(name)
     if model is None:
@@ -35,7 +35,7 @@ async def retrieve_model(request: Request) -> Response:
 
 
 async def delete_model(request: Request) -> Response:
-    """Deletes a fine-tuned model or checkpoint; base models stay."""
+    """Delete a fine-tuned model or checkpoint; base models stay."""
     model = known_model(request)
     if model.learned is None:
         raise ApiError(403, f"The model '{model.name}' is not yours to delete.", param="model")

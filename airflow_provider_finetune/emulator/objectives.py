@@ -29,7 +29,7 @@ class Objective(Protocol):
     replies: list[str]
 
     def measure(self, scores: Floats, numbers: Ints, *, validation: bool = False) -> Measured:
-        """Mean loss, mean accuracy and the gradient by `scores`, for the rows `numbers`."""
+        """Return mean loss, mean accuracy and the gradient by `scores`, for the rows `numbers`."""
 
 
 def _softmax(scores: Floats) -> Floats:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def page(request: Request, items: Sequence[dict[str, Any]], *, limit: int, most: int = 10_000) -> dict[str, Any]:
-    """The part of `items` (in the order of the list) that the request asks for.
+    """Return the part of `items` (in the order of the list) that the request asks for.
 
     :param limit: items a page when the request does not say.
     :param most: the largest page a request may ask for.
@@ -31,6 +31,6 @@ def page(request: Request, items: Sequence[dict[str, Any]], *, limit: int, most:
 
 
 def with_ends(listed: dict[str, Any], empty: str | None) -> dict[str, Any]:
-    """The page with `first_id` and `last_id`, which are `empty` on a page of nothing."""
+    """Return the page with `first_id` and `last_id`, which are `empty` on a page of nothing."""
     ids = [item["id"] for item in listed["data"]] or [empty]
     return {**listed, "first_id": ids[0], "last_id": ids[-1]}

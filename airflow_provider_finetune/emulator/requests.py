@@ -26,7 +26,7 @@ class RequestRecord:
 
 
 def matches(method_pattern: str, path_pattern: str, method: str, path: str) -> bool:
-    """Whether a request has this method (`*`: any) and a path like this pattern."""
+    """Return whether a request has this method (`*`: any) and a path like this pattern."""
     pattern = re.escape(path_pattern).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
     return method_pattern in ("*", method) and re.fullmatch(pattern, path) is not None
 

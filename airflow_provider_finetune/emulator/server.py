@@ -1,4 +1,4 @@
-"""The server process: says where it listens once it does, and stops quickly and quietly."""
+"""The server process: prints its base URL as soon as it accepts connections, and stops quickly and without noise."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Server(uvicorn.Server):
         self.base_url = f"http://{shown}:{self._socket.getsockname()[1]}/v1"
 
     async def run_here(self) -> None:
-        """Serves until a signal asks to stop."""
+        """Serve until a signal asks to stop."""
         try:
             await self.serve(sockets=[self._socket])
         finally:

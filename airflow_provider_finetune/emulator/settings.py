@@ -66,6 +66,6 @@ class Settings(BaseModel):
         return not self.ignore_metadata_filter and "metadata" in DIALECTS[self.like].keeps
 
     def shown(self, job: Job) -> dict[str, Any]:
-        """The job as the endpoint shows it, odd fields included."""
+        """Return the job as the endpoint shows it, odd fields included."""
         late = min(job.seconds / 2, LONGEST_LATE) if self.late_seconds is None else self.late_seconds
         return {**self.dialect.job(job, job.seconds_since_end >= late), **self.job_fields, **job.shown}

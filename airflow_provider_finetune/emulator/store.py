@@ -49,7 +49,7 @@ class Store:
         self.models.update({model.name: model for model in self.base_models})
 
     def file(self, file_id: str) -> StoredFile | None:
-        """The file, unless it is unknown, deleted or expired."""
+        """Return the file, unless it is unknown, deleted or expired."""
         file = self.files.get(file_id)
         if file and file.expires_at and file.expires_at <= time():
             self.remove_file(file)
@@ -57,7 +57,7 @@ class Store:
         return file
 
     def add_file(self, filename: str, purpose: str, path: Path, expires_after: int | None = None) -> StoredFile:
-        """Keeps what is at `path`, which from now on belongs to the store."""
+        """Keep what is at `path`, which from now on belongs to the store."""
         now = int(time())
         expires_at = now + expires_after if expires_after else None
         file = StoredFile(
@@ -67,17 +67,17 @@ class Store:
         return file
 
     def model(self, name: str) -> ServedModel | None:
-        """The model of that name or alias."""
+        """Return the model of that name or alias."""
         return self.models.get(name) or self.models.get(ALIASES.get(name, ""))
 
     def answering(self, name: str) -> ServedModel | None:
-        """The model that a chat with that name or deployment reaches."""
+        """Return the model that a chat with that name or deployment reaches."""
         model = self.model(self.deployments.get(name, name))
         is_missing = self.settings.dialect.must_deploy and name not in self.deployments
         return None if model and model.learned and is_missing else model
 
     def new_path(self) -> Path:
-        """A path for a new file's bytes."""
+        """Return a path for a new file's bytes."""
         return self.directory / secrets.token_hex(16)
 
     def remove_file(self, file: StoredFile) -> None:
@@ -85,7 +85,7 @@ class Store:
         file.path.unlink(missing_ok=True)
 
     def reset(self) -> None:
-        """Forgets everything but the base models, and stops what runs."""
+        """Forget everything but the base models, and stop what runs."""
         for job in self.jobs.values():
             job.stop()
         for held in (self.files, self.uploads, self.jobs, self.models, self.deployments):
@@ -97,13 +97,13 @@ class Store:
             path.unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """Lets waiting requests and jobs go; called once when the server stops."""
+        """Let waiting requests and jobs go; called once when the server stops."""
         self.stopping.set()
         self.is_stopping.set()
         for job in self.jobs.values():
             job.stop()
 
     def close(self) -> None:
-        """Removes everything from the disk."""
+        """Remove everything from the disk."""
         self.threads.shutdown(cancel_futures=True)
         self._directory.cleanup()

@@ -37,7 +37,7 @@ class Step:
     ends_epoch: bool = False
 
     def metrics(self) -> dict[str, float]:
-        """The names of the API for what was measured."""
+        """Return the names of the API for what was measured."""
         found: dict[str, float] = {
             "step": self.number,
             "train_loss": self.train_loss,
@@ -92,11 +92,11 @@ class Training:
         return len(self.done) == self.total_steps
 
     def snapshot(self) -> Model:
-        """The model after the last step that was done."""
+        """Return the model after the last step that was done."""
         return self._learner.snapshot()
 
     def run(self, until: int, *, seconds: float, stopped: Callable[[], bool]) -> list[Step]:
-        """The steps up to number `until`; fewer at the end of an epoch, or when `seconds` are over.
+        """Do the steps up to number `until`; fewer at the end of an epoch, or when `seconds` are over. Return them.
 
         :param stopped: asked between two steps; once it is true no further step is done.
         """
@@ -146,7 +146,7 @@ class Training:
 
 
 def result_csv(steps: list[Step]) -> str:
-    """The result file of a job: one line a step."""
+    """Return the result file of a job: one line a step."""
     lines = ["step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"]
     for step in steps:
         valid_loss, valid_accuracy = step.valid or ("", "")

@@ -1,4 +1,4 @@
-"""An upload under way: what was promised, and the parts that came."""
+"""An upload under way: what was announced, and the parts that have arrived."""
 
 from __future__ import annotations
 

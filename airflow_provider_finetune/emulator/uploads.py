@@ -35,7 +35,7 @@ class CompleteUpload(BaseModel):
 
 
 def pending_upload(request: Request) -> Upload:
-    """The upload that the path names, or an error when it is unknown or no longer pending."""
+    """Return the upload that the path names, or an error when it is unknown or no longer pending."""
     upload_id: str = request.path_params["upload_id"]
     upload: Upload | None = request.app.state.store.uploads.get(upload_id)
     if upload is None:
@@ -55,7 +55,7 @@ async def create_upload(request: Request) -> Response:
 
 
 async def add_part(request: Request) -> Response:
-    """Keeps one part; the order is decided when the upload is completed."""
+    """Keep one part; the order is decided when the upload is completed."""
     upload = pending_upload(request)
     check_length(request, MOST_PART_BYTES)
     async with request.form(max_files=1, max_fields=2) as form:
@@ -72,7 +72,7 @@ async def add_part(request: Request) -> Response:
 
 
 async def complete_upload(request: Request) -> Response:
-    """Puts the named parts together in the named order; checks their number of bytes and the checksum, if any."""
+    """Put the named parts together in the named order; check their number of bytes and the checksum, if any."""
     store: Store = request.app.state.store
     upload = pending_upload(request)
     wanted = parse(CompleteUpload, await json_body(request))

@@ -73,7 +73,7 @@ def test_each_command_does_what_it_shows(folder: Path) -> None:
 
 
 def test_each_command_of_the_readme_runs(folder: Path) -> None:
-    commands = re.findall(r"`finetune-dataset ([^`]+)`", README)
+    commands = re.findall(r"^finetune-dataset (.+)$", README, re.MULTILINE)
     assert commands
     for shown in commands:
         assert main([*shlex.split(shown), *(["--overwrite"] if shown.startswith("convert") else [])]) == 0, shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -15,12 +16,14 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
 
 from airflow_provider_finetune.datasets import check
+from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
 from airflow_provider_finetune.testing.run import hurry
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+NAMES_ON_PAGES = ("operators.dataset", "operators.job", "sensors.job")
 BLOCKS = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
     for page in PAGES
@@ -42,6 +46,22 @@ BLOCKS = [
 @pytest.mark.parametrize("block", BLOCKS)
 def test_each_block_of_python_is_python(block: str) -> None:
     compile(block, "block", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("page", ["emulator.md", "exactly-once.md", "waiting.md", "promotion.md", "how-to/storage.md"])
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, emulator: Emulator, training_file: str) -> None:
+    from airflow.providers.common.compat.sdk import DAG
+
+    operators = [importlib.import_module(f"airflow_provider_finetune.{name}") for name in NAMES_ON_PAGES]
+    given = {name: value for module in operators for name, value in vars(module).items() if name[0] != "_"}
+    given |= {"emulator": emulator, "MODEL": "gpt-4.1-mini-2025-04-14"}
+    with openai.OpenAI(base_url=emulator.base_url, api_key=emulator.api_key) as client:
+        given["job_id"] = client.fine_tuning.jobs.create(model=given["MODEL"], training_file=training_file).id
+    with DAG("page", schedule=None):
+        given["upload"] = given["UploadDatasetOperator"](task_id="given_upload", path="train.jsonl")
+        given["create"] = given["CreateFineTuningJobOperator"](task_id="given", model="m", training_file="file-1")
+        for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL):
+            exec(compile(block, page, "exec"), given)
 
 
 @pytest.fixture
@@ -105,6 +125,24 @@ def test_each_example_of_the_documentation_does_what_its_page_says(
     assert result.states == states
     jobs = [job["status"] for job in emulator.jobs()]
     assert jobs == {"cancel": ["cancelled"], "sweep": ["succeeded"] * 3}.get(name, ["succeeded"])
+
+
+def test_at_azure_a_model_is_deployed_and_asked_by_the_name_of_its_deployment(
+    emulator: Emulator,
+    dags: Callable[[str], dict[str, Any]],
+    run_dag: Callable[..., DagResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    token = SimpleNamespace(get_token=lambda scope: SimpleNamespace(token=emulator.api_key))
+    monkeypatch.setitem(sys.modules, "azure.identity", SimpleNamespace(DefaultAzureCredential=lambda: token))
+    connection = {**json.loads(emulator.connection), "extra": {"finetune": {"endpoint": "azure"}}}
+    monkeypatch.setenv("AIRFLOW_CONN_AZURE", json.dumps(connection))
+    emulator.set(like="azure")
+    account = f"{emulator.base_url.removesuffix('/v1')}/subscriptions/a/resourceGroups/b/providers/c/accounts/d"
+    result = run_dag(dags("azure")["azure"], account=account)
+    assert set(result.states.values()) == {"success"}
+    assert emulator.jobs()[0]["asked"]["trainingType"] == "GlobalStandard"
+    assert result.xcom("ask") == "Open Settings and choose Reset password."
 
 
 def test_a_dag_that_is_scheduled_on_data_trains_on_it(
@@ -190,6 +228,33 @@ def variables_served() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
         thread.join()
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        "datasets",
+        "emulator",
+        "hooks.fine_tuning",
+        "models",
+        "operators.dataset",
+        "operators.job",
+        "operators.model",
+        "sensors.job",
+        "testing",
+        "triggers.job",
+    ],
+)
+def test_each_public_class_and_function_is_in_the_reference(module: str) -> None:
+    reference = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+    found = importlib.import_module(f"airflow_provider_finetune.{module}")
+    public = getattr(found, "__all__", None) or [
+        name for name, value in vars(found).items() if inspect.isclass(value) and value.__module__ == found.__name__
+    ]
+    shown = [name for name in public if name[0] != "_" and isinstance(getattr(found, name), (type, FunctionType))]
+    assert shown
+    for name in shown:
+        assert re.search(rf"\b{name}\b", reference), name
+
+
 @pytest.mark.parametrize("method", ["supervised", "dpo"])
 def test_the_line_of_each_method_is_one_that_the_check_takes(method: str) -> None:
     assert check(EXAMPLES / f"{method}.jsonl", method=method).ok  # type: ignore[arg-type]
@@ -215,6 +280,27 @@ def test_the_commands_of_the_page_about_csv_files_run(tmp_path: Path) -> None:
     for commands in shell_blocks(ROOT / "docs" / "how-to" / "csv.md"):
         done = in_shell(commands, tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+CONNECTIONS = dict(
+    re.findall(r"^AIRFLOW_CONN_(\w+)='(.*)'$", (ROOT / "docs" / "how-to" / "connect.md").read_text(), re.MULTILINE)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "base_url"),
+    [
+        ("OPENAI_DEFAULT", "https://api.openai.com/v1/"),
+        ("AZURE", "https://my-resource.openai.azure.com/openai/v1/"),
+        ("OWN", "https://models.example.com/v1/"),
+    ],
+)
+def test_each_connection_gives_a_client_for_its_endpoint(
+    name: str, base_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name}", CONNECTIONS[name])
+    with FineTuningHook(conn_id=name.lower()).get_conn() as client:
+        assert str(client.base_url) == base_url
 
 
 def shell_blocks(page: Path) -> Iterator[str]:

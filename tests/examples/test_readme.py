@@ -1,110 +1,101 @@
-"""What the README shows runs as pasted."""
+"""The README, in both languages: what it shows is what the tests run, and what it names is there."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook
+from airflow_provider_finetune.datasets import check
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from airflow_provider_finetune.emulator import Emulator
-    from tests.conftest import DagResult
-
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README, KOREAN = ((ROOT / name).read_text() for name in ("README.md", "README.ko.md"))
+EXAMPLES = ROOT / "docs" / "examples"
 DAG_BLOCK, TEST_BLOCK = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-CONNECTIONS = dict(re.findall(r"^AIRFLOW_CONN_(\w+)='(.*)'$", README, re.MULTILINE))
 
 
-@pytest.fixture
-def readme_dag(tmp_path: Path) -> Any:
-    path = tmp_path / "fine_tune.py"
-    path.write_text(DAG_BLOCK)
-    spec = importlib.util.spec_from_file_location("readme_dag", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    dag = module.fine_tune()
-    # A minute suits jobs of hours, not of a second.
-    dag.get_task("wait").poll_interval = 1
-    return dag
+def links(page: str) -> list[str]:
+    return re.findall(r"\]\(([^)]+)\)", page)
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> str:
-    turns = [("user", "Is {n} odd?"), ("assistant", "{odd}")]
-    rows = (
-        {"messages": [{"role": role, "content": text.format(n=n, odd=n % 2 == 1)} for role, text in turns]}
-        for n in range(30)
-    )
-    (tmp_path / "train.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return str(tmp_path / "train.jsonl")
+def test_the_dag_and_the_test_are_those_that_the_tests_run() -> None:
+    assert (EXAMPLES / "fine_tune.py").read_text() == DAG_BLOCK
+    assert (EXAMPLES / "test_fine_tune.py").read_text() == TEST_BLOCK
 
 
-def test_the_dag_trains_a_model_and_hands_it_on(
-    emulator: Emulator, readme_dag: Any, data: str, run_dag: Callable[..., DagResult]
-) -> None:
-    result = run_dag(readme_dag, data=data)
-    assert result.states == dict.fromkeys(["upload", "create", "wait", "deploy"], "success")
-    assert result.xcom("wait", "fine_tuned_model").startswith("ft:gpt-4.1-mini-2025-04-14:")
-    assert result.xcom("wait", "best_checkpoint") in result.xcom("wait", "checkpoints")
-    assert emulator.jobs()[0]["method"]["supervised"]["hyperparameters"]["n_epochs"] == 3
-
-
-def test_the_dag_has_twenty_lines() -> None:
+def test_the_dag_has_twenty_lines_and_its_test_six() -> None:
     assert len([line for line in DAG_BLOCK.splitlines() if line.strip()]) <= 20
+    assert len(TEST_BLOCK.splitlines()) == 6
 
 
-def test_the_test_of_a_dag_passes(
-    emulator: Emulator, readme_dag: Any, data: str, run_dag: Callable[..., DagResult]
-) -> None:
-    class Dag:
-        @staticmethod
-        def test() -> None:
-            run_dag(readme_dag, data=data)
-
-    shown: dict[str, Any] = {"my_dag": Dag}
-    exec(TEST_BLOCK, shown)
-    shown["test_one_job_although_the_answer_got_lost"](emulator)
-    assert [fault["hits"] for fault in emulator.faults()] == [1]
+def test_the_line_of_a_training_file_is_one_that_the_check_takes(tmp_path: Path) -> None:
+    (line,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    assert line == (EXAMPLES / "supervised.jsonl").read_text().splitlines(keepends=True)[0]
+    question, answer = (message["content"] for message in json.loads(line)["messages"])
+    rows = [line.replace(question, f"{question} {n}").replace(answer, f"{answer} {n}") for n in range(10)]
+    (tmp_path / "train.jsonl").write_text("".join(rows))
+    assert check(tmp_path / "train.jsonl").ok
 
 
-@pytest.mark.parametrize(
-    ("name", "base_url"),
-    [
-        ("OPENAI_DEFAULT", "https://api.openai.com/v1/"),
-        ("AZURE", "https://my-resource.openai.azure.com/openai/v1/"),
-        ("OWN", "https://models.example.com/v1/"),
-    ],
-)
-def test_each_connection_gives_a_client_for_its_endpoint(
-    name: str, base_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(f"AIRFLOW_CONN_{name}", CONNECTIONS[name])
-    with FineTuningHook(conn_id=name.lower()).get_conn() as client:
-        assert str(client.base_url) == base_url
+def test_it_takes_a_screen_and_a_half() -> None:
+    assert len(README.splitlines()) <= 130
 
 
-def test_each_name_in_the_table_of_imports_exists() -> None:
-    rows = re.findall(r"^\| `([a-z_.]+)`: (.*?) \|", README, re.MULTILINE)
-    assert len(rows) == 6
+@pytest.mark.parametrize("name", ["README.md", "README.ko.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+def test_each_link_leads_to_a_file_of_the_repository(name: str) -> None:
+    for link in links((ROOT / name).read_text()):
+        if not link.startswith("https://"):
+            assert (ROOT / link.partition("#")[0]).is_file(), link
+
+
+def test_a_package_index_shows_absolute_links_to_pages_of_the_site(readme_of_the_index: str) -> None:
+    site = "https://airflow-provider-finetune.readthedocs.io/en/latest/"
+    shown = links(readme_of_the_index)
+    assert len(shown) == len(links(README)) > 20
+    pages = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    targets = {f"{page}.html" for page in pages} | {f"_images/{path.name}" for path in (ROOT / "docs").glob("*.png")}
+    assert {link.removeprefix(site).partition("#")[0] for link in shown} <= targets
+
+
+@pytest.fixture
+def readme_of_the_index() -> str:
+    """The README as the build puts it into the package's metadata."""
+    build = [sys.executable, "-m", "hatch_fancy_pypi_readme"]
+    return subprocess.run(build, cwd=ROOT, check=True, capture_output=True, text=True, encoding="utf-8").stdout
+
+
+class TestTheKoreanReadme:
+    def test_it_has_the_same_code(self) -> None:
+        blocks = re.compile(r"```\w+\n.*?```", re.DOTALL)
+        assert blocks.findall(KOREAN) == blocks.findall(README)
+
+    def test_it_has_the_same_headings_in_the_same_order(self) -> None:
+        levels = re.compile(r"^#+(?= )", re.MULTILINE)
+        assert levels.findall(KOREAN) == levels.findall(README)
+
+    def test_it_has_the_same_links_and_pictures_in_each_section(self) -> None:
+        def by_section(page: str) -> list[list[str]]:
+            return [sorted(links(section)) for section in re.split(r"^## ", page, flags=re.MULTILINE)[1:]]
+
+        assert by_section(KOREAN) == by_section(README)
+
+    def test_it_has_the_same_files_commands_and_arguments(self) -> None:
+        def code(page: str) -> list[list[str]]:
+            text = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
+            return [sorted(re.findall(r"`([^`]+)`", part)) for part in re.split(r"^## ", text, flags=re.MULTILINE)]
+
+        assert code(KOREAN) == code(README)
+
+
+def test_each_name_in_the_table_of_the_first_page_exists() -> None:
+    page = (ROOT / "docs" / "index.md").read_text()
+    rows = re.findall(r"^\| `([a-z_.]+)`: (.*?) \|", page, re.MULTILINE)
+    assert len(rows) == 10
     for module, names in rows:
-        for name in re.findall(r"`(\w+)(?:…)?`", names):
-            found = dir(importlib.import_module(f"airflow_provider_finetune.{module}"))
-            assert name in found or any(other.startswith(name) for other in found), name
-
-
-def test_each_link_leads_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)", README)
-    assert links
-    for link in links:
-        assert (Path(__file__).parents[2] / link).exists(), link
+        for name in re.findall(r"`(\w+)`", names):
+            assert hasattr(importlib.import_module(f"airflow_provider_finetune.{module}"), name), name
