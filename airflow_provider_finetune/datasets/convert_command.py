@@ -16,7 +16,7 @@ from airflow_provider_finetune.datasets import options as shared
 from airflow_provider_finetune.datasets.conversion import Conversion
 from airflow_provider_finetune.datasets.converter import Columns
 from airflow_provider_finetune.datasets.lines import Limits
-from airflow_provider_finetune.datasets.problem import counted, quoted
+from airflow_provider_finetune.datasets.problem import column, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,7 +103,7 @@ def _told(options: argparse.Namespace, conversion: Conversion) -> int:
     examples = counted(conversion.examples, "example")
     print(f"{source}: {conversion.form}, {examples} for method {conversion.method}", file=sys.stderr)
     for name, count in conversion.left_out.most_common(20):
-        print(f"left out: {quoted(name, 40)} of {counted(count, 'record')}", file=sys.stderr)
+        print(f"left out: {column(name)} of {counted(count, 'record')}", file=sys.stderr)
     return shared.GOOD
 
 

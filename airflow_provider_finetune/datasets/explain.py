@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pydantic import ValidationError
 
+from airflow_provider_finetune.datasets.excerpt import excerpt_of
 from airflow_provider_finetune.datasets.foreign import foreign_format
 from airflow_provider_finetune.datasets.formats import EXAMPLES
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, joined, quoted, type_of
+from airflow_provider_finetune.datasets.problem import MOST_FAULTS, ErrorKind, Fault, counted, joined, named, type_of
 from airflow_provider_finetune.datasets.reading import read_object
 from airflow_provider_finetune.datasets.remarks import frame_remarks, text_remarks
 from airflow_provider_finetune.datasets.rules import ANY, Rules, Severity
+from airflow_provider_finetune.datasets.vocabulary import is_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
 
 #: What code for good examples raises on a row that is none.
 ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+# Told of messages that are each right.
+_OF_TURNS = frozenset(
+    {ErrorKind.RESULT_WITHOUT_CALL, ErrorKind.CALL_WITHOUT_RESULT, ErrorKind.NO_ASSISTANT, ErrorKind.LAST_TURN}
+)
+# Errors of pydantic, each of a kilobyte.
+_MOST_DESCRIBED = 10_000
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 # What makes a row one of another format, and how that format is described.
@@ -58,7 +67,7 @@ class Explained(NamedTuple):
 def explain(
     line: bytes, method: Method, rules: Rules = ANY, *, is_whole: bool = True, is_first: bool = False
 ) -> Explained:
-    """Return what a line holds and everything that is wrong with it. Never raises.
+    """Return what a line holds and what is wrong with it, up to :data:`MOST_FAULTS` errors. Never raises.
 
     :param line: the line without or with its line break.
     :param rules: decide what is an error, and what a warning.
@@ -74,9 +83,9 @@ def explain(
     if judged.errors:
         return Explained(row, None, judged.errors, judged.warnings, ())
     try:
-        judged.add(list(text_remarks(row, method)))
+        judged.add(list(islice(text_remarks(row, method), MOST_FAULTS)))
         before = len(judged.warnings)
-        judged.add(list(frame_remarks(row, method)))
+        judged.add(list(islice(frame_remarks(row, method), MOST_FAULTS)))
     except ODD:
         if example is not None:
             raise
@@ -115,10 +124,28 @@ def examine(row: dict[str, Any], method: Method) -> tuple[Example | None, list[F
                 if shape == "completion" and method == "supervised":
                     expected += "; `finetune-dataset convert FILE OUTPUT` makes one of it"
                 return None, [Fault(ErrorKind.WRONG_FORMAT, None, found, expected)]
+    if (excerpt := excerpt_of(row)) is not row:
+        # A line can hold hundreds of thousands of mistakes, and pydantic describes each: a part of it shows the first.
+        faults = _faults(excerpt, method)[1]
+        if faults and not _is_of_turns(faults):
+            return None, faults
+    return _faults(row, method)
+
+
+def _faults(row: dict[str, Any], method: Method) -> tuple[Example | None, list[Fault]]:
     try:
         return EXAMPLES[method].model_validate(row), []
     except ValidationError as error:
-        return None, [fault for detail in error.errors() for fault in _explained(detail)]
+        if (count := error.error_count()) > _MOST_DESCRIBED:
+            found = f"an example with {count:,} mistakes in lists or objects of thousands"
+            return None, [Fault(ErrorKind.WRONG_TYPE, None, found, f"one for method {method}")]
+        faults = chain.from_iterable(_explained(detail, row) for detail in error.errors())
+        return None, list(islice(faults, MOST_FAULTS))
+
+
+def _is_of_turns(faults: Iterable[Fault]) -> bool:
+    """Return whether faults are between messages that are each right, which a part of the messages does not show."""
+    return all(fault.kind in _OF_TURNS for fault in faults)
 
 
 def fitting(row: dict[str, Any], rules: Rules = ANY) -> set[Method]:
@@ -173,9 +200,9 @@ _EXPECTED_FIELD = {
 }
 
 
-def _explained(detail: ErrorDetails) -> list[Fault]:
+def _explained(detail: ErrorDetails, row: dict[str, Any]) -> list[Fault]:
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
-    path = _path(detail["loc"])
+    path = _path(detail["loc"], row)
     field = path.rpartition(".")[2].partition("[")[0]
     match kind:
         case "faults":
@@ -188,11 +215,10 @@ def _explained(detail: ErrorDetails) -> list[Fault]:
             if content and isinstance(content, str | list):
                 found = "blank"
             expected = "text, or calls instead of it" if isinstance(value, dict) else "text"
-            place = joined(path, "content") if isinstance(value, dict) else path
+            place = f"{path}.content" if isinstance(value, dict) else path
             return [Fault(ErrorKind.MISSING_CONTENT, place, found, expected)]
         case ErrorKind.BAD_WEIGHT:
-            found = str(value) if isinstance(value, int | float) and abs(value) < 1000 else type_of(value)
-            return [Fault(ErrorKind.BAD_WEIGHT, path, found.lower(), "0 or 1")]
+            return [Fault(ErrorKind.BAD_WEIGHT, path, type_of(value), "the whole number 0 or 1")]
         case ErrorKind.ARGUMENTS_NOT_JSON:
             found = "an empty string" if not value else f"a string of {len(value)} characters that is not JSON"
             return [Fault(ErrorKind.ARGUMENTS_NOT_JSON, path, found, "the arguments as JSON text")]
@@ -200,11 +226,11 @@ def _explained(detail: ErrorDetails) -> list[Fault]:
             error = ErrorKind.MISSING_CONTENT if field == "content" else ErrorKind.MISSING_FIELD
             return [Fault(error, path, "missing", _EXPECTED_FIELD.get(field, "a value"))]
         case "extra_forbidden":
-            return [_unknown_field(path)]
+            return [_unknown_field(path, str(detail["loc"][-1]))]
         case "string_pattern_mismatch":
             return [_bad_name(path, str(value))]
         case "literal_error":
-            found = quoted(value) if isinstance(value, str) and value else type_of(value)
+            found = named(value) if isinstance(value, str) and value else type_of(value)
             expected = str(context.get("expected", "another value")).replace("'", '"')
             return [Fault(ErrorKind.BAD_VALUE, path, found, expected)]
         case "too_short" | "string_too_short":
@@ -216,13 +242,13 @@ def _explained(detail: ErrorDetails) -> list[Fault]:
     return [Fault(ErrorKind.WRONG_TYPE, path, type_of(value), expected)]
 
 
-def _unknown_field(path: str) -> Fault:
+def _unknown_field(path: str, name: str) -> Fault:
     """Return what is wrong with a field that an object of the format does not have."""
-    name = path.rpartition(".")[2]
     if re.search(r"(messages|output)\[\d+\]\.\w+$", path) and name in _ONLY_IN:
         expected = f"{name} in {_ONLY_IN[name]} messages only"
         return Fault(ErrorKind.UNKNOWN_FIELD, path, "out of place", expected)
-    return Fault(ErrorKind.UNKNOWN_FIELD, path, "an unknown field", "only fields of the format")
+    found = "an unknown field" if is_known(name) else f"an unknown field of {counted(len(name), 'character')}"
+    return Fault(ErrorKind.UNKNOWN_FIELD, path, found, "only fields of the format")
 
 
 def _untagged(path: str, value: Any) -> Fault:
@@ -241,24 +267,29 @@ def _untagged(path: str, value: Any) -> Fault:
     if is_part and name == "image_url":
         return Fault(ErrorKind.MISPLACED_IMAGE, path, "an image", "images in user messages only")
     if is_part:
-        return Fault(ErrorKind.UNKNOWN_PART, place, quoted(name), "text, or image_url in a user message")
+        return Fault(ErrorKind.UNKNOWN_PART, place, named(name), "text, or image_url in a user message")
     expected = "assistant" if "output[" in path else _EXPECTED_FIELD["role"]
-    return Fault(ErrorKind.UNKNOWN_ROLE, place, quoted(name), expected)
+    return Fault(ErrorKind.UNKNOWN_ROLE, place, named(name), expected)
 
 
 def _bad_name(path: str, name: str) -> Fault:
     if path.endswith(("function.name", "function_call.name")) or path.startswith("functions["):
-        return Fault(ErrorKind.BAD_TOOL_NAME, path, quoted(name, 64), "1 to 64 of a-z, A-Z, 0-9, _ and -")
-    return Fault(ErrorKind.BAD_NAME, path, quoted(name, 64), "1 to 64 characters without space and <|\\/>")
+        return Fault(ErrorKind.BAD_TOOL_NAME, path, named(name), "1 to 64 of a-z, A-Z, 0-9, _ and -")
+    return Fault(ErrorKind.BAD_NAME, path, named(name), "1 to 64 characters without space and <|\\/>")
 
 
-def _path(location: tuple[int | str, ...]) -> str:
-    path = ""
+def _path(location: tuple[int | str, ...], row: dict[str, Any]) -> str:
+    path, value = "", cast("Any", row)
     for step in location:
         if isinstance(step, int):
             path += f"[{step}]"
+            value = value[step] if isinstance(value, list) else None
+        elif isinstance(value, dict) and step in value:
+            path = joined(path, step, list(value).index(step) + 1)
+            value = value[step]
         elif not step.startswith("@"):
-            path = joined(path, step)
+            path = f"{path}.{step}" if path else step
+            value = None
     return path
 
 

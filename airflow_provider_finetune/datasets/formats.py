@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from airflow_provider_finetune.datasets.images import image_fault
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, quoted
+from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, named
 from airflow_provider_finetune.datasets.schemas import schema_faults
 from airflow_provider_finetune.datasets.turns import Turns
 from airflow_provider_finetune.datasets.vendors import VENDORS
@@ -315,7 +315,7 @@ class ReinforcementExample(_Conversation):
         if (last := self.messages[-1].role) != "user":
             place = f"messages[{len(self.messages) - 1}].role"
             expected = "user in the last message, for method reinforcement"
-            faults.append(Fault(ErrorKind.LAST_TURN, place, quoted(last), expected, VENDORS))
+            faults.append(Fault(ErrorKind.LAST_TURN, place, named(last), expected, VENDORS))
         return _unless(faults, self)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, joined, type_of
+from airflow_provider_finetune.datasets.problem import MOST_FAULTS, ErrorKind, Fault, joined, type_of
 from airflow_provider_finetune.datasets.vendors import VENDORS
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 class _Repeated(dict[str, Any]):
     """An object in which keys occurred more than once."""
 
-    keys_repeated: tuple[str, ...] = ()
+    keys_repeated: frozenset[str] = frozenset()
 
 
 def read_object(
@@ -61,7 +63,7 @@ def read_object(
     if not isinstance(value, dict):
         return None, [*faults, _fault(ErrorKind.NOT_OBJECT, f"{type_of(value)} instead of an object", EXPECTED)]
     if odd or _ESCAPED_SURROGATE.search(text):
-        found_odd = list(_odd_values(value))
+        found_odd = list(islice(_odd_values(value), MOST_FAULTS))
         if odd and not found_odd:
             # It was in a value that a repeated key replaced.
             found_odd = [_fault(ErrorKind.DUPLICATE_KEY, "a key that occurs twice", "each key once")]
@@ -79,8 +81,7 @@ def _loads(text: str) -> tuple[Any, bool]:
             return found
         odd = True
         repeated = _Repeated(found)
-        keys = [key for key, _ in pairs]
-        repeated.keys_repeated = tuple(key for key in found if keys.count(key) > 1)
+        repeated.keys_repeated = frozenset(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         return repeated
 
     def as_constant(_: str) -> float:
@@ -131,9 +132,11 @@ def _odd_values(value: Any, path: str = "") -> Iterator[Fault]:
     match value:
         case dict():
             if isinstance(value, _Repeated):
-                for key in value.keys_repeated:
-                    yield Fault(ErrorKind.DUPLICATE_KEY, joined(path, key), "a key that occurs twice", "each key once")
-            for key, inner in value.items():
+                for place, key in enumerate(value, 1):
+                    if key in value.keys_repeated:
+                        where = joined(path, key, place)
+                        yield Fault(ErrorKind.DUPLICATE_KEY, where, "a key that occurs twice", "each key once")
+            for place, (key, inner) in enumerate(value.items(), 1):
                 if _has_surrogate(key):
                     yield Fault(
                         ErrorKind.LONE_SURROGATE,
@@ -142,7 +145,7 @@ def _odd_values(value: Any, path: str = "") -> Iterator[Fault]:
                         "Unicode",
                     )
                 else:
-                    yield from _odd_values(inner, joined(path, key))
+                    yield from _odd_values(inner, joined(path, key, place))
         case list():
             for i, inner in enumerate(value):
                 yield from _odd_values(inner, f"{path}[{i}]")

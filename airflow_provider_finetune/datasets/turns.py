@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, quoted
+from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,7 +44,7 @@ class Turns:
                     yield from self._result(message.tool_call_id, here)
                 case "function":
                     if message.name not in self._functions:
-                        yield _no_call(f"{here}.name", quoted(message.name, 64), "the function of a call")
+                        yield _no_call(f"{here}.name", named(message.name), "the function of a call")
                 case role:
                     yield from self._unanswered(f"before {here}")
                     if role == "assistant":
@@ -70,7 +70,7 @@ class Turns:
             # No result can name a call without an id: it is taken for the first of them.
             answered = [call for call in self._open if call[0] is None][:1]
             if not answered:
-                yield _no_call(f"{here}.tool_call_id", quoted(id, 40), "the id of a tool call")
+                yield _no_call(f"{here}.tool_call_id", named(id), "the id of a tool call")
                 # It was meant for one of them: that is one mistake, not two.
                 answered = self._open[:1]
         for call in answered:
