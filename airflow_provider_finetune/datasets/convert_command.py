@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow_provider_finetune.datasets import options as shared
+from airflow_provider_finetune.datasets.chunks import chunks_of
 from airflow_provider_finetune.datasets.conversion import Conversion
 from airflow_provider_finetune.datasets.converter import Columns
 from airflow_provider_finetune.datasets.lines import Limits
@@ -78,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     csv.field_size_limit(options.max_line_bytes)
     try:
         with shared.opened(options.file) as source, _written(options.output, options.overwrite, conversion) as output:
-            for line in conversion.lines(shared.chunks_of(source)):
+            for line in conversion.lines(chunks_of(source, options.file)):
                 output.write(line)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pydantic import ValidationError
@@ -12,7 +12,16 @@ from pydantic import ValidationError
 from airflow_provider_finetune.datasets.excerpt import excerpt_of
 from airflow_provider_finetune.datasets.foreign import foreign_format
 from airflow_provider_finetune.datasets.formats import EXAMPLES
-from airflow_provider_finetune.datasets.problem import MOST_FAULTS, ErrorKind, Fault, counted, joined, named, type_of
+from airflow_provider_finetune.datasets.problem import (
+    MOST_FAULTS,
+    MOST_LOOKED_AT,
+    ErrorKind,
+    Fault,
+    counted,
+    joined,
+    named,
+    type_of,
+)
 from airflow_provider_finetune.datasets.reading import read_object
 from airflow_provider_finetune.datasets.remarks import frame_remarks, text_remarks
 from airflow_provider_finetune.datasets.rules import ANY, Rules, Severity
@@ -31,8 +40,6 @@ ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 _OF_TURNS = frozenset(
     {ErrorKind.RESULT_WITHOUT_CALL, ErrorKind.CALL_WITHOUT_RESULT, ErrorKind.NO_ASSISTANT, ErrorKind.LAST_TURN}
 )
-# Errors of pydantic, each of a kilobyte.
-_MOST_DESCRIBED = 10_000
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 # What makes a row one of another format, and how that format is described.
@@ -78,14 +85,16 @@ def explain(
     judged = _Verdicts(rules, faults)
     if row is None or judged.errors:
         return Explained(row, None, judged.errors, judged.warnings, ())
+    if large := _Verdicts(rules, _faults_of_large(row, method)).errors:
+        return Explained(row, None, large, judged.warnings, ())
     example, faults = examine(row, method)
     judged.add(faults)
     if judged.errors:
         return Explained(row, None, judged.errors, judged.warnings, ())
     try:
-        judged.add(list(islice(text_remarks(row, method), MOST_FAULTS)))
+        judged.add(text_remarks(row, method))
         before = len(judged.warnings)
-        judged.add(list(islice(frame_remarks(row, method), MOST_FAULTS)))
+        judged.add(frame_remarks(row, method))
     except ODD:
         if example is not None:
             raise
@@ -95,7 +104,7 @@ def explain(
 
 
 class _Verdicts:
-    """Sorts faults into errors and warnings."""
+    """Sorts faults into errors and warnings, up to :data:`MOST_FAULTS` of each."""
 
     def __init__(self, rules: Rules, faults: Iterable[Fault]) -> None:
         self._rules = rules
@@ -105,7 +114,11 @@ class _Verdicts:
 
     def add(self, faults: Iterable[Fault]) -> None:
         for severity, fault in filter(None, map(self._rules.judge, faults)):
-            (self.errors if severity is Severity.ERROR else self.warnings).append(fault)
+            kept = self.errors if severity is Severity.ERROR else self.warnings
+            if len(kept) < MOST_FAULTS:
+                kept.append(fault)
+            elif kept is self.errors:
+                break
 
 
 def examine(row: dict[str, Any], method: Method) -> tuple[Example | None, list[Fault]]:
@@ -124,28 +137,23 @@ def examine(row: dict[str, Any], method: Method) -> tuple[Example | None, list[F
                 if shape == "completion" and method == "supervised":
                     expected += "; `finetune-dataset convert FILE OUTPUT` makes one of it"
                 return None, [Fault(ErrorKind.WRONG_FORMAT, None, found, expected)]
-    if (excerpt := excerpt_of(row)) is not row:
-        # A line can hold hundreds of thousands of mistakes, and pydantic describes each: a part of it shows the first.
-        faults = _faults(excerpt, method)[1]
-        if faults and not _is_of_turns(faults):
-            return None, faults
-    return _faults(row, method)
-
-
-def _faults(row: dict[str, Any], method: Method) -> tuple[Example | None, list[Fault]]:
     try:
         return EXAMPLES[method].model_validate(row), []
     except ValidationError as error:
-        if (count := error.error_count()) > _MOST_DESCRIBED:
+        if (count := error.error_count()) > MOST_LOOKED_AT:
             found = f"an example with {count:,} mistakes in lists or objects of thousands"
             return None, [Fault(ErrorKind.WRONG_TYPE, None, found, f"one for method {method}")]
-        faults = chain.from_iterable(_explained(detail, row) for detail in error.errors())
-        return None, list(islice(faults, MOST_FAULTS))
+        return None, list(chain.from_iterable(_explained(detail, row) for detail in error.errors()))
 
 
-def _is_of_turns(faults: Iterable[Fault]) -> bool:
-    """Return whether faults are between messages that are each right, which a part of the messages does not show."""
-    return all(fault.kind in _OF_TURNS for fault in faults)
+def _faults_of_large(row: dict[str, Any], method: Method) -> list[Fault]:
+    """Return what is wrong at the beginning of the lists and objects of a large row; nothing of others.
+
+    A line can hold hundreds of thousands of mistakes, and pydantic describes each in a kilobyte.
+    """
+    excerpt = excerpt_of(row)
+    # Which calls have results, and which turn is the last, a part of the messages does not tell.
+    return [] if excerpt is row else [fault for fault in examine(excerpt, method)[1] if fault.kind not in _OF_TURNS]
 
 
 def fitting(row: dict[str, Any], rules: Rules = ANY) -> set[Method]:
@@ -154,6 +162,7 @@ def fitting(row: dict[str, Any], rules: Rules = ANY) -> set[Method]:
         method
         for method in EXAMPLES
         if (method != "reinforcement" or _has_references(row))
+        and not _faults_of_large(row, method)
         and not examine(row, method)[1]
         and not _Verdicts(rules, frame_remarks(row, method)).errors
     }

@@ -82,6 +82,8 @@ class WarningKind(StrEnum):
 
 #: Errors of one line that are told and counted, and warnings: a line can hold hundreds of thousands.
 MOST_FAULTS = 100
+#: Faults of one line that are looked at, since some of them may be allowed.
+MOST_LOOKED_AT = 10_000
 
 #: Every kind of error and warning.
 KINDS = frozenset(str(kind) for kinds in (ErrorKind, WarningKind) for kind in kinds)

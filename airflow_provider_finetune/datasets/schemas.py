@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, joined, named, type_of
+from airflow_provider_finetune.datasets.problem import MOST_LOOKED_AT, ErrorKind, Fault, joined, named, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +59,8 @@ def _schema_faults(schema: Any, path: str) -> list[Fault]:
         properties = {}
     for place, (name, inner) in enumerate(properties.items(), 1):
         faults += _schema_faults(inner, joined(f"{path}.properties", name, place))
+        if len(faults) >= MOST_LOOKED_AT:
+            break
     if "items" in schema and not isinstance(schema["items"], list):
         faults += _schema_faults(schema["items"], f"{path}.items")
     return faults

@@ -10,6 +10,7 @@ from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow_provider_finetune.datasets.chunks import chunks_of
 from airflow_provider_finetune.datasets.cost import cost_of
 from airflow_provider_finetune.datasets.explain import ROLES
 from airflow_provider_finetune.datasets.form import HEAD_BYTES, form_of
@@ -60,7 +61,7 @@ def check(
         what one vendor takes and another refuses is a warning that names who refuses it.
     :param allow: kinds of problems that are not reported.
     :param refuse: kinds of problems that are errors.
-    :raises OSError: a file cannot be read.
+    :raises OSError: a file cannot be read, or is larger than what an endpoint takes.
     :raises ValueError: the endpoint or a kind is none.
     :raises EncodingUnavailable: tiktoken is wanted and cannot be had offline.
     """
@@ -70,7 +71,7 @@ def check(
     def checked(path: str | PathLike[str], limits: Limits) -> DatasetChecker:
         checker = DatasetChecker(fspath(path), method, tokens=tokens, encoding=encoding, limits=limits, rules=rules)
         with Path(path).open("rb", buffering=0) as file:
-            while chunk := file.read(_BLOCK):
+            for chunk in chunks_of(file, fspath(path)):
                 checker.feed(chunk)
         return checker
 

@@ -156,7 +156,8 @@ def _examples(lines: Iterable[bytes] | BinaryIO, path: str) -> Iterator[tuple[in
             continue
         row, faults = read_object(line, is_first=number == 1)
         if row is None:
-            raise DatasetError(f"{path} line {number}: {faults[-1].found}; expected {faults[-1].expected}")
+            *_, fault = faults
+            raise DatasetError(f"{path} line {number}: {fault.found}; expected {fault.expected}")
         try:
             yield number, read_example(row)
         except ValueError as error:
