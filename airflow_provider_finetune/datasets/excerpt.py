@@ -9,6 +9,8 @@ from airflow_provider_finetune.datasets.vocabulary import OWN
 
 #: Items of a list, and fields of an object, that an excerpt holds.
 MOST: Final = 1000
+#: Bytes of the shortest line that has a longer list.
+SHORTEST_CUT: Final = 2 * MOST
 
 
 def excerpt_of(row: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pydantic import ValidationError
 
-from airflow_provider_finetune.datasets.excerpt import excerpt_of
+from airflow_provider_finetune.datasets.excerpt import SHORTEST_CUT, excerpt_of
 from airflow_provider_finetune.datasets.foreign import foreign_format
 from airflow_provider_finetune.datasets.formats import EXAMPLES
 from airflow_provider_finetune.datasets.problem import (
@@ -85,7 +85,7 @@ def explain(
     judged = _Verdicts(rules, faults)
     if row is None or judged.errors:
         return Explained(row, None, judged.errors, judged.warnings, ())
-    if large := _Verdicts(rules, _faults_of_large(row, method)).errors:
+    if len(line) > SHORTEST_CUT and (large := _Verdicts(rules, _faults_of_large(row, method)).errors):
         return Explained(row, None, large, judged.warnings, ())
     example, faults = examine(row, method)
     judged.add(faults)
