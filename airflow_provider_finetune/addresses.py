@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import parse_qsl, unquote
 
 #: Where what stands before the ``@`` is no user but a container: ``abfs://container@account/path``.
 _CONTAINERS: Final = ("abfs", "abfss", "wasb", "wasbs", "az", "adl")
@@ -24,3 +25,21 @@ def shown(path: str) -> str:
     user, _, host = authority.rpartition("@")
     container = f"{user}@" if user and ":" not in user and scheme.lower() in _CONTAINERS else ""
     return f"{scheme}://{container}{host}{slash}{place}"
+
+
+def secrets_in(path: str) -> frozenset[str]:
+    """Return what a URL holds that is not shown: passwords, keys and signatures, as written and as meant.
+
+    A user without a password is the name of an Airflow connection, and no secret.
+    """
+    _, separator, rest = path.partition("://")
+    if not separator:
+        return frozenset()
+    rest, _, fragment = rest.partition("#")
+    place, _, query = rest.partition("?")
+    found = {fragment, *query.split("&"), *(value for _, value in parse_qsl(query))}
+    found |= {pair.partition("=")[2] for pair in query.split("&")}
+    user, at, _ = place.rpartition("@") if ":" in place.partition("/")[0] else ("", "", "")
+    if at and ":" in user:
+        found |= {user, *user.split(":", 1)}
+    return frozenset(part for part in (*found, *map(unquote, found)) if part)

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, get_args
 
 from airflow_provider_finetune.datasets import options as shared
+from airflow_provider_finetune.datasets.chunks import chunks_of
 from airflow_provider_finetune.datasets.formats import Method
 from airflow_provider_finetune.datasets.lines import Limits
 from airflow_provider_finetune.datasets.pairs import Pair, pairs_by_name, pairs_of
@@ -119,7 +120,7 @@ def _checked(pair: Pair, options: argparse.Namespace, rules: Rules) -> DatasetRe
             name, options.method, tokens=options.tokens, encoding=options.encoding, limits=limits, rules=rules
         )
         with shared.opened(file) as source:
-            for chunk in shared.chunks_of(source):
+            for chunk in chunks_of(source, name):
                 checker.feed(chunk)
         return checker
 

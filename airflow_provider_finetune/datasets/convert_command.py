@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow_provider_finetune.datasets import options as shared
+from airflow_provider_finetune.datasets.chunks import chunks_of
 from airflow_provider_finetune.datasets.conversion import Conversion
 from airflow_provider_finetune.datasets.converter import Columns
 from airflow_provider_finetune.datasets.lines import Limits
-from airflow_provider_finetune.datasets.problem import quoted
+from airflow_provider_finetune.datasets.problem import column
 from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
     csv.field_size_limit(options.max_line_bytes)
     try:
         with shared.opened(options.file) as source, _written(options.output, options.overwrite, conversion) as output:
-            for line in conversion.lines(shared.chunks_of(source)):
+            for line in conversion.lines(chunks_of(source, options.file)):
                 output.write(line)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -104,7 +105,7 @@ def _told(options: argparse.Namespace, conversion: Conversion) -> int:
     examples = counted(conversion.examples, "example")
     print(f"{source}: {conversion.form}, {examples} for method {conversion.method}", file=sys.stderr)
     for name, count in conversion.left_out.most_common(20):
-        print(f"left out: {quoted(name, 40)} of {counted(count, 'record')}", file=sys.stderr)
+        print(f"left out: {column(name)} of {counted(count, 'record')}", file=sys.stderr)
     return shared.GOOD
 
 

@@ -19,7 +19,7 @@ from airflow_provider_finetune.datasets.foreign import (
     foreign_format,
 )
 from airflow_provider_finetune.datasets.formats import EXAMPLES
-from airflow_provider_finetune.datasets.problem import quoted
+from airflow_provider_finetune.datasets.problem import column
 from airflow_provider_finetune.datasets.records import Unconvertible
 
 if TYPE_CHECKING:
@@ -132,10 +132,10 @@ class Converter:
 
         def text(name: str) -> str:
             if name not in record:
-                there = ", ".join(quoted(key, 40) for key in record)
-                raise UnknownFields(f"no column {quoted(name, 40)}; there are {there}")
+                there = ", ".join(column(key) for key in record)
+                raise UnknownFields(f"no column {column(name)}; there are {there}")
             if not isinstance(record[name], str):
-                raise Unconvertible(f"{quoted(name, 40)} holds no text")
+                raise Unconvertible(f"{column(name)} holds no text")
             found: str = record[name]
             return found
 
@@ -177,7 +177,7 @@ def _of_plain(record: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
             raise Unconvertible("a prompt and completion with a label, good or bad, which no example has a place for")
         messages = [{"role": "user", "content": record["prompt"]}, *_reply(record["completion"])]
         return {"messages": messages}, {"prompt", "completion"}
-    there = ", ".join(quoted(key, 40) for key in list(record)[:20]) or "none"
+    there = ", ".join(column(key) for key in list(record)[:20]) or "none"
     raise UnknownFields(f"fields of unknown meaning ({there}); name them with --user-column and --assistant-column")
 
 

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pydantic import ValidationError
 
+from airflow_provider_finetune.datasets.excerpt import SHORTEST_CUT, excerpt_of
 from airflow_provider_finetune.datasets.foreign import foreign_format
 from airflow_provider_finetune.datasets.formats import EXAMPLES
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, joined, quoted, type_of
+from airflow_provider_finetune.datasets.problem import (
+    MOST_FAULTS,
+    MOST_LOOKED_AT,
+    ErrorKind,
+    Fault,
+    joined,
+    named,
+    type_of,
+)
 from airflow_provider_finetune.datasets.reading import read_object
 from airflow_provider_finetune.datasets.remarks import frame_remarks, text_remarks
 from airflow_provider_finetune.datasets.rules import ANY, Rules, Severity
+from airflow_provider_finetune.datasets.vocabulary import is_known
+from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +36,10 @@ if TYPE_CHECKING:
 
 #: What code for good examples raises on a row that is none.
 ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+# Told of messages that are each right.
+_OF_TURNS = frozenset(
+    {ErrorKind.RESULT_WITHOUT_CALL, ErrorKind.CALL_WITHOUT_RESULT, ErrorKind.NO_ASSISTANT, ErrorKind.LAST_TURN}
+)
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 # What makes a row one of another format, and how that format is described.
@@ -58,7 +74,7 @@ class Explained(NamedTuple):
 def explain(
     line: bytes, method: Method, rules: Rules = ANY, *, is_whole: bool = True, is_first: bool = False
 ) -> Explained:
-    """Return what a line holds and everything that is wrong with it. Never raises.
+    """Return what a line holds and what is wrong with it, up to :data:`MOST_FAULTS` errors. Never raises.
 
     :param line: the line without or with its line break.
     :param rules: decide what is an error, and what a warning.
@@ -69,14 +85,16 @@ def explain(
     judged = _Verdicts(rules, faults)
     if row is None or judged.errors:
         return Explained(row, None, judged.errors, judged.warnings, ())
+    if len(line) > SHORTEST_CUT and (large := _Verdicts(rules, _faults_of_large(row, method)).errors):
+        return Explained(row, None, large, judged.warnings, ())
     example, faults = examine(row, method)
     judged.add(faults)
     if judged.errors:
         return Explained(row, None, judged.errors, judged.warnings, ())
     try:
-        judged.add(list(text_remarks(row, method)))
+        judged.add(text_remarks(row, method))
         before = len(judged.warnings)
-        judged.add(list(frame_remarks(row, method)))
+        judged.add(frame_remarks(row, method))
     except ODD:
         if example is not None:
             raise
@@ -86,7 +104,7 @@ def explain(
 
 
 class _Verdicts:
-    """Sorts faults into errors and warnings."""
+    """Sorts faults into errors and warnings, up to :data:`MOST_FAULTS` of each."""
 
     def __init__(self, rules: Rules, faults: Iterable[Fault]) -> None:
         self._rules = rules
@@ -96,7 +114,11 @@ class _Verdicts:
 
     def add(self, faults: Iterable[Fault]) -> None:
         for severity, fault in filter(None, map(self._rules.judge, faults)):
-            (self.errors if severity is Severity.ERROR else self.warnings).append(fault)
+            kept = self.errors if severity is Severity.ERROR else self.warnings
+            if len(kept) < MOST_FAULTS:
+                kept.append(fault)
+            elif kept is self.errors:
+                break
 
 
 def examine(row: dict[str, Any], method: Method) -> tuple[Example | None, list[Fault]]:
@@ -118,7 +140,20 @@ def examine(row: dict[str, Any], method: Method) -> tuple[Example | None, list[F
     try:
         return EXAMPLES[method].model_validate(row), []
     except ValidationError as error:
-        return None, [fault for detail in error.errors() for fault in _explained(detail)]
+        if (count := error.error_count()) > MOST_LOOKED_AT:
+            found = f"an example with {count:,} mistakes in lists or objects of thousands"
+            return None, [Fault(ErrorKind.WRONG_TYPE, None, found, f"one for method {method}")]
+        return None, list(chain.from_iterable(_explained(detail, row) for detail in error.errors()))
+
+
+def _faults_of_large(row: dict[str, Any], method: Method) -> list[Fault]:
+    """Return what is wrong at the beginning of the lists and objects of a large row; nothing of others.
+
+    A line can hold hundreds of thousands of mistakes, and pydantic describes each in a kilobyte.
+    """
+    excerpt = excerpt_of(row)
+    # Which calls have results, and which turn is the last, a part of the messages does not tell.
+    return [] if excerpt is row else [fault for fault in examine(excerpt, method)[1] if fault.kind not in _OF_TURNS]
 
 
 def fitting(row: dict[str, Any], rules: Rules = ANY) -> set[Method]:
@@ -127,6 +162,7 @@ def fitting(row: dict[str, Any], rules: Rules = ANY) -> set[Method]:
         method
         for method in EXAMPLES
         if (method != "reinforcement" or _has_references(row))
+        and not _faults_of_large(row, method)
         and not examine(row, method)[1]
         and not _Verdicts(rules, frame_remarks(row, method)).errors
     }
@@ -173,9 +209,9 @@ _EXPECTED_FIELD = {
 }
 
 
-def _explained(detail: ErrorDetails) -> list[Fault]:
+def _explained(detail: ErrorDetails, row: dict[str, Any]) -> list[Fault]:
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
-    path = _path(detail["loc"])
+    path = _path(detail["loc"], row)
     field = path.rpartition(".")[2].partition("[")[0]
     match kind:
         case "faults":
@@ -188,11 +224,10 @@ def _explained(detail: ErrorDetails) -> list[Fault]:
             if content and isinstance(content, str | list):
                 found = "blank"
             expected = "text, or calls instead of it" if isinstance(value, dict) else "text"
-            place = joined(path, "content") if isinstance(value, dict) else path
+            place = f"{path}.content" if isinstance(value, dict) else path
             return [Fault(ErrorKind.MISSING_CONTENT, place, found, expected)]
         case ErrorKind.BAD_WEIGHT:
-            found = str(value) if isinstance(value, int | float) and abs(value) < 1000 else type_of(value)
-            return [Fault(ErrorKind.BAD_WEIGHT, path, found.lower(), "0 or 1")]
+            return [Fault(ErrorKind.BAD_WEIGHT, path, type_of(value), "the whole number 0 or 1")]
         case ErrorKind.ARGUMENTS_NOT_JSON:
             found = "an empty string" if not value else f"a string of {len(value)} characters that is not JSON"
             return [Fault(ErrorKind.ARGUMENTS_NOT_JSON, path, found, "the arguments as JSON text")]
@@ -200,11 +235,11 @@ def _explained(detail: ErrorDetails) -> list[Fault]:
             error = ErrorKind.MISSING_CONTENT if field == "content" else ErrorKind.MISSING_FIELD
             return [Fault(error, path, "missing", _EXPECTED_FIELD.get(field, "a value"))]
         case "extra_forbidden":
-            return [_unknown_field(path)]
+            return [_unknown_field(path, str(detail["loc"][-1]))]
         case "string_pattern_mismatch":
             return [_bad_name(path, str(value))]
         case "literal_error":
-            found = quoted(value) if isinstance(value, str) and value else type_of(value)
+            found = named(value) if isinstance(value, str) and value else type_of(value)
             expected = str(context.get("expected", "another value")).replace("'", '"')
             return [Fault(ErrorKind.BAD_VALUE, path, found, expected)]
         case "too_short" | "string_too_short":
@@ -216,13 +251,13 @@ def _explained(detail: ErrorDetails) -> list[Fault]:
     return [Fault(ErrorKind.WRONG_TYPE, path, type_of(value), expected)]
 
 
-def _unknown_field(path: str) -> Fault:
+def _unknown_field(path: str, name: str) -> Fault:
     """Return what is wrong with a field that an object of the format does not have."""
-    name = path.rpartition(".")[2]
     if re.search(r"(messages|output)\[\d+\]\.\w+$", path) and name in _ONLY_IN:
         expected = f"{name} in {_ONLY_IN[name]} messages only"
         return Fault(ErrorKind.UNKNOWN_FIELD, path, "out of place", expected)
-    return Fault(ErrorKind.UNKNOWN_FIELD, path, "an unknown field", "only fields of the format")
+    found = "an unknown field" if is_known(name) else f"an unknown field of {counted(len(name), 'character')}"
+    return Fault(ErrorKind.UNKNOWN_FIELD, path, found, "only fields of the format")
 
 
 def _untagged(path: str, value: Any) -> Fault:
@@ -241,24 +276,29 @@ def _untagged(path: str, value: Any) -> Fault:
     if is_part and name == "image_url":
         return Fault(ErrorKind.MISPLACED_IMAGE, path, "an image", "images in user messages only")
     if is_part:
-        return Fault(ErrorKind.UNKNOWN_PART, place, quoted(name), "text, or image_url in a user message")
+        return Fault(ErrorKind.UNKNOWN_PART, place, named(name), "text, or image_url in a user message")
     expected = "assistant" if "output[" in path else _EXPECTED_FIELD["role"]
-    return Fault(ErrorKind.UNKNOWN_ROLE, place, quoted(name), expected)
+    return Fault(ErrorKind.UNKNOWN_ROLE, place, named(name), expected)
 
 
 def _bad_name(path: str, name: str) -> Fault:
     if path.endswith(("function.name", "function_call.name")) or path.startswith("functions["):
-        return Fault(ErrorKind.BAD_TOOL_NAME, path, quoted(name, 64), "1 to 64 of a-z, A-Z, 0-9, _ and -")
-    return Fault(ErrorKind.BAD_NAME, path, quoted(name, 64), "1 to 64 characters without space and <|\\/>")
+        return Fault(ErrorKind.BAD_TOOL_NAME, path, named(name), "1 to 64 of a-z, A-Z, 0-9, _ and -")
+    return Fault(ErrorKind.BAD_NAME, path, named(name), "1 to 64 characters without space and <|\\/>")
 
 
-def _path(location: tuple[int | str, ...]) -> str:
-    path = ""
+def _path(location: tuple[int | str, ...], row: dict[str, Any]) -> str:
+    path, value = "", cast("Any", row)
     for step in location:
         if isinstance(step, int):
             path += f"[{step}]"
+            value = value[step] if isinstance(value, list) else None
+        elif isinstance(value, dict) and step in value:
+            path = joined(path, step, list(value).index(step) + 1)
+            value = value[step]
         elif not step.startswith("@"):
-            path = joined(path, step)
+            path = f"{path}.{step}" if path else step
+            value = None
     return path
 
 

@@ -10,6 +10,7 @@ Sources: https://platform.openai.com/docs/guides/supervised-fine-tuning, ``…/d
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -27,7 +28,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from airflow_provider_finetune.datasets.images import image_fault
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, quoted
+from airflow_provider_finetune.datasets.problem import MOST_LOOKED_AT, ErrorKind, Fault, named
 from airflow_provider_finetune.datasets.schemas import schema_faults
 from airflow_provider_finetune.datasets.turns import Turns
 from airflow_provider_finetune.datasets.vendors import VENDORS
@@ -274,7 +275,7 @@ class SupervisedExample(_Conversation):
 
     @model_validator(mode="after")
     def _turns(self) -> SupervisedExample:
-        faults = list(_turn_faults(self.messages))
+        faults = list(islice(_turn_faults(self.messages), MOST_LOOKED_AT))
         faults += _no_assistant(self.messages, "messages")
         return _unless(faults, self)
 
@@ -295,13 +296,14 @@ class PreferenceExample(BaseModel):
     @model_validator(mode="after")
     def _turns(self) -> PreferenceExample:
         turns = Turns()
-        faults = list(turns.follow(self.input.messages, "input.messages"))
+        faults = list(islice(turns.follow(self.input.messages, "input.messages"), MOST_LOOKED_AT))
         for name, output in (
             ("preferred_output", self.preferred_output),
             ("non_preferred_output", self.non_preferred_output),
         ):
             reply = turns.copy()
-            faults += [*reply.follow(output, name), *reply.end(), *_no_assistant(output, name)]
+            faults += islice(chain(reply.follow(output, name), reply.end()), MOST_LOOKED_AT)
+            faults += _no_assistant(output, name)
         # What the input lacks is found on the way to either output.
         return _unless(list({(fault.kind, fault.path): fault for fault in reversed(faults)}.values())[::-1], self)
 
@@ -311,11 +313,11 @@ class ReinforcementExample(_Conversation):
 
     @model_validator(mode="after")
     def _turns(self) -> ReinforcementExample:
-        faults = list(_turn_faults(self.messages))
+        faults = list(islice(_turn_faults(self.messages), MOST_LOOKED_AT))
         if (last := self.messages[-1].role) != "user":
             place = f"messages[{len(self.messages) - 1}].role"
             expected = "user in the last message, for method reinforcement"
-            faults.append(Fault(ErrorKind.LAST_TURN, place, quoted(last), expected, VENDORS))
+            faults.append(Fault(ErrorKind.LAST_TURN, place, named(last), expected, VENDORS))
         return _unless(faults, self)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind, quoted
+from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind
 from airflow_provider_finetune.datasets.vendors import MOST_IMAGE_BYTES
 
 if TYPE_CHECKING:
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 _TYPES = ("jpeg", "jpg", "png", "webp")
 _EXPECTED = "JPEG, PNG or WEBP"
 _PLACE = "an https: URL, or a data: URL with base64"
+_OTHER_TYPES = frozenset(
+    ["application/octet-stream", "application/pdf", "text/plain"]
+    + [f"image/{name}" for name in ("avif", "bmp", "gif", "heic", "heif", "svg+xml", "tiff", "x-icon")]
+)
+_SCHEMES = frozenset(
+    ["abfs", "abfss", "blob", "data", "file", "ftp", "ftps", "gs", "http", "https", "s3", "s3a", "sftp"]
+)
 _DATA = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 # "GIF8" in base64: what the first bytes are counts, whatever the URL says.
@@ -37,12 +44,12 @@ def image_fault(url: str) -> Fault | None:
         return Fault(ErrorKind.BAD_IMAGE, None, _kind_of(url), _PLACE)
     media, parameters = match[1].strip().lower(), match[2].lower()
     if media.removeprefix("image/") not in _TYPES or not media.startswith("image/"):
-        found = f"a data: URL of type {quoted(media, 40)}" if media else "a data: URL without a type"
+        found = f"a data: URL of {_type_of(media)}" if media else "a data: URL without a type"
         return Fault(ErrorKind.BAD_IMAGE, None, found, _EXPECTED)
     if ";base64" not in parameters:
         return Fault(ErrorKind.BAD_IMAGE, None, "a data: URL without ;base64", _PLACE)
     if url.startswith(_GIF, match.end()):
-        return Fault(ErrorKind.BAD_IMAGE, None, f"a GIF that is called {quoted(media, 40)}", _EXPECTED)
+        return Fault(ErrorKind.BAD_IMAGE, None, f"a GIF that is called {media}", _EXPECTED)
     # Some writers break base64 into lines.
     digits = "".join(url[match.end() :].split())
     if not _BASE64.fullmatch(digits) or len(digits.rstrip("=")) % 4 == 1:
@@ -70,7 +77,12 @@ def _size(url: str, start: int) -> int:
 
 
 def _kind_of(url: str) -> str:
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]{1,10}):", url)
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", url)
     if scheme is None:
         return "no URL, but maybe a local path or bare base64"
-    return f"a URL that starts with {scheme[1].lower()}:"
+    name = scheme[1].lower()
+    return f"a URL that starts with {name}:" if name in _SCHEMES else "a URL of another scheme"
+
+
+def _type_of(media: str) -> str:
+    return f"type {media}" if media in _OTHER_TYPES else "another type"

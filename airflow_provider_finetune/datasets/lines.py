@@ -228,20 +228,20 @@ class LineChecker:
         try:
             seen = seen_row(row)
             frame, texts = frame_of(seen, self.method, tuple(fault for fault in common if fault.kind not in ONCE))
-        except ODD:
-            if example is not None:
+            telling = sorted((text for text in texts if text.kind in TELLING), key=attrgetter("order"))
+            prompt = hash((frame.prompt, *(token_of(text.text) for text in telling if text.side is Side.PROMPT)))
+            reply = hash((frame.reply, *(token_of(text.text) for text in telling if text.side is Side.REPLY)))
+            around = 4 * frame.framing_tokens + self._quarters_of(frame.literals)
+            quarters = around + self._quarters_of([text.text for text in texts if text.kind in PAID])
+            self.roles[frame.roles] += 1
+        except ODD as error:
+            if example is not None and not isinstance(error, UnicodeEncodeError):
                 raise
             # What is wrong is allowed, and leaves nothing to count.
             return
-        telling = sorted((text for text in texts if text.kind in TELLING), key=attrgetter("order"))
-        prompt = hash((frame.prompt, *(token_of(text.text) for text in telling if text.side is Side.PROMPT)))
-        reply = hash((frame.reply, *(token_of(text.text) for text in telling if text.side is Side.REPLY)))
         block.put([place], [prompt], [reply])
         self._count_replies([reply])
-        self.roles[frame.roles] += 1
         self._images += frame.images
-        around = 4 * frame.framing_tokens + self._quarters_of(frame.literals)
-        quarters = around + self._quarters_of([text.text for text in texts if text.kind in PAID])
         self.quarter_tokens[quarters] += 1
         self._weigh(quarters // 4, place, block)
         self._has_calls = self._has_calls or any(text.kind is Kind.ARGUMENTS for text in texts)

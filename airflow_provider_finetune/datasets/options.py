@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 GOOD, BAD, UNUSABLE = 0, 1, 2
 STANDARD_INPUT = "-"
-_BLOCK = 1 << 19
 
 
 def add_rules(command: argparse.ArgumentParser) -> None:
@@ -87,12 +86,6 @@ def opened(file: str) -> Iterator[BinaryIO]:
         return
     with open(file, "rb", buffering=0) as opened_file:
         yield cast("BinaryIO", opened_file)
-
-
-def chunks_of(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the bytes of a file as they come."""
-    while chunk := file.read(_BLOCK):
-        yield chunk
 
 
 def show(text: str) -> None:

@@ -6,6 +6,9 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
+from airflow_provider_finetune.datasets.vocabulary import is_known
+from airflow_provider_finetune.plural import counted
+
 
 class ErrorKind(StrEnum):
     """Why an endpoint would refuse the file. The values are stable: pipelines may branch on them.
@@ -78,6 +81,11 @@ class WarningKind(StrEnum):
     IMAGES_NOT_COUNTED = "images_not_counted"
 
 
+#: Errors of one line that are told and counted, and warnings: a line can hold hundreds of thousands.
+MOST_FAULTS = 100
+#: Faults of one line that are looked at, since some of them may be allowed.
+MOST_LOOKED_AT = 10_000
+
 #: Every kind of error and warning.
 KINDS = frozenset(str(kind) for kinds in (ErrorKind, WarningKind) for kind in kinds)
 
@@ -88,7 +96,7 @@ class Fault:
 
     :ivar kind: a value of :class:`ErrorKind` or :class:`WarningKind`.
     :ivar path: where in the line, as ``messages[2].role``; None when it is the line as a whole.
-    :ivar found: never training text: a type, a length, or a short structural token such as a role.
+    :ivar found: never what the file holds, but a type, a length, or a word of the formats such as a role.
     :ivar refused_by: the vendors that refuse it, where that depends on more than the kind; None leaves it to the kind.
     """
 
@@ -126,21 +134,32 @@ class Problem:
         return f"{place}: {Fault(self.kind, self.path, self.found, self.expected)}"
 
 
-def quoted(token: str, most: int = 20) -> str:
-    """Return a structural token (a role, a key, a tool's name) as a JSON string.
+def named(token: str) -> str:
+    """Return what stands where a word of the formats is due: the word, or nearly one, as JSON; else its length."""
+    return json.dumps(token) if is_known(token) else f"a string of {counted(len(token), 'character')}"
+
+
+def joined(path: str, key: str, place: int) -> str:
+    """Return the path of a key within the object at a path: its name if that is a word of the formats, else its place.
+
+    :param place: which of the object's keys it is, from 1.
+    """
+    word = key if key.isidentifier() else json.dumps(key)
+    step = word if is_known(key) else f"<key {place}>"
+    return f"{path}.{step}" if path else step
+
+
+def column(name: str, most: int = 40) -> str:
+    """Return the name of a column, or of a field that takes the place of one, as a JSON string.
+
+    It is for the terminal of who converts a file, who has to say which columns are what.
 
     :param most: characters. What is longer, or reads like a sentence, may be text in the wrong place: only its length
         is told.
     """
-    if len(token) > most or len(token.split()) > 3:
-        return f"a string of {len(token)} characters"
-    return json.dumps(token, ensure_ascii=not token.isprintable())
-
-
-def joined(path: str, key: str) -> str:
-    """Return the path of a key within the object at a path."""
-    key = key if key.isidentifier() and len(key) <= 40 else quoted(key, 40)
-    return f"{path}.{key}" if path else key
+    if len(name) > most or len(name.split()) > 3:
+        return f"a string of {counted(len(name), 'character')}"
+    return json.dumps(name, ensure_ascii=not name.isprintable())
 
 
 def type_of(value: object) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, joined, type_of
 from airflow_provider_finetune.datasets.vendors import VENDORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 BOM = b"\xef\xbb\xbf"
 DEEPEST = 100
+#: Values in a line, about: each takes memory, however short it is written.
+MOST_VALUES = 500_000
 EXPECTED = "one JSON object in every line"
 
 # Half of one of these at the end of a text may become a whole one.
@@ -25,12 +29,12 @@ _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 class _Repeated(dict[str, Any]):
     """An object in which keys occurred more than once."""
 
-    keys_repeated: tuple[str, ...] = ()
+    keys_repeated: frozenset[str] = frozenset()
 
 
 def read_object(
     line: bytes, *, is_whole: bool = True, is_first: bool = False
-) -> tuple[dict[str, Any] | None, list[Fault]]:
+) -> tuple[dict[str, Any] | None, Iterable[Fault]]:
     """Return the JSON object of a line, and what is wrong with its bytes and its JSON.
 
     :param is_whole: whether a line break ended it; one that ends with the file may be cut off.
@@ -51,6 +55,12 @@ def read_object(
         return None, [*faults, _fault(ErrorKind.NOT_UTF8, found, "UTF-8")]
     if not text.strip():
         return None, [*faults, _fault(ErrorKind.BLANK_LINE, "a blank line", EXPECTED)]
+    if line.count(b",") + line.count(b"{") + line.count(b"[") > MOST_VALUES:
+        found = f"a line of more than {MOST_VALUES:,} values"
+        return None, [
+            *faults,
+            _fault(ErrorKind.LINE_TOO_LONG, found, f"at most {MOST_VALUES:,}, with the commas in texts"),
+        ]
     if _depth(line) > DEEPEST:
         found = f"values nested more than {DEEPEST} deep"
         return None, [*faults, _fault(ErrorKind.TOO_DEEP, found, "a flatter object")]
@@ -61,11 +71,7 @@ def read_object(
     if not isinstance(value, dict):
         return None, [*faults, _fault(ErrorKind.NOT_OBJECT, f"{type_of(value)} instead of an object", EXPECTED)]
     if odd or _ESCAPED_SURROGATE.search(text):
-        found_odd = list(_odd_values(value))
-        if odd and not found_odd:
-            # It was in a value that a repeated key replaced.
-            found_odd = [_fault(ErrorKind.DUPLICATE_KEY, "a key that occurs twice", "each key once")]
-        faults += found_odd
+        return value, chain(faults, _odd(value, is_odd=odd))
     return value, faults
 
 
@@ -79,8 +85,7 @@ def _loads(text: str) -> tuple[Any, bool]:
             return found
         odd = True
         repeated = _Repeated(found)
-        keys = [key for key, _ in pairs]
-        repeated.keys_repeated = tuple(key for key in found if keys.count(key) > 1)
+        repeated.keys_repeated = frozenset(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         return repeated
 
     def as_constant(_: str) -> float:
@@ -126,14 +131,25 @@ def _not_json(error: ValueError, text: str, *, is_whole: bool) -> Fault:
     return _fault(ErrorKind.TRUNCATED_LINE, found, "a whole JSON object and a line break")
 
 
+def _odd(value: dict[str, Any], *, is_odd: bool) -> Iterator[Fault]:
+    for fault in _odd_values(value):
+        is_odd = False
+        yield fault
+    if is_odd:
+        # It was in a value that a repeated key replaced.
+        yield _fault(ErrorKind.DUPLICATE_KEY, "a key that occurs twice", "each key once")
+
+
 def _odd_values(value: Any, path: str = "") -> Iterator[Fault]:
     """Yield what JSON readers disagree on, with its path: repeated keys, NaN, halves of surrogate pairs."""
     match value:
         case dict():
             if isinstance(value, _Repeated):
-                for key in value.keys_repeated:
-                    yield Fault(ErrorKind.DUPLICATE_KEY, joined(path, key), "a key that occurs twice", "each key once")
-            for key, inner in value.items():
+                for place, key in enumerate(value, 1):
+                    if key in value.keys_repeated:
+                        where = joined(path, key, place)
+                        yield Fault(ErrorKind.DUPLICATE_KEY, where, "a key that occurs twice", "each key once")
+            for place, (key, inner) in enumerate(value.items(), 1):
                 if _has_surrogate(key):
                     yield Fault(
                         ErrorKind.LONE_SURROGATE,
@@ -142,7 +158,7 @@ def _odd_values(value: Any, path: str = "") -> Iterator[Fault]:
                         "Unicode",
                     )
                 else:
-                    yield from _odd_values(inner, joined(path, key))
+                    yield from _odd_values(inner, joined(path, key, place))
         case list():
             for i, inner in enumerate(value):
                 yield from _odd_values(inner, f"{path}[{i}]")

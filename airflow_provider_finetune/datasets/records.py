@@ -24,6 +24,7 @@ from airflow_provider_finetune.datasets.form import (
     wide,
 )
 from airflow_provider_finetune.datasets.reading import BOM, ran_out
+from airflow_provider_finetune.datasets.stored import MOST_BYTES
 from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
@@ -96,14 +97,18 @@ def _first(chunks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
 
 
 def _unpacked(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    unpacker = zlib.decompressobj(wbits=31)
+    unpacker, size = zlib.decompressobj(wbits=31), 0
     try:
         for chunk in chunks:
             packed = chunk
             while packed:
                 if unpacker.eof:
                     unpacker = zlib.decompressobj(wbits=31)
-                yield unpacker.decompress(packed, _BITE)
+                unpacked = unpacker.decompress(packed, _BITE)
+                size += len(unpacked)
+                if size > MOST_BYTES:
+                    raise Unconvertible(f"a gzip file that holds more than {MOST_BYTES:,} bytes")
+                yield unpacked
                 packed = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
     except zlib.error:
         raise Unconvertible("a gzip file that is damaged") from None

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.datasets.formats import EXAMPLES, is_json
 from airflow_provider_finetune.datasets.images import image_remarks
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind, joined, quoted
+from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind, joined, named
 from airflow_provider_finetune.datasets.schemas import pydantic_habits
 from airflow_provider_finetune.datasets.seen import seen_message
 from airflow_provider_finetune.datasets.texts import MESSAGE_FIELDS
 from airflow_provider_finetune.datasets.vendors import MOST_IMAGES
+from airflow_provider_finetune.datasets.vocabulary import is_known
+from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from airflow_provider_finetune.datasets.formats import Method
 
@@ -44,9 +46,9 @@ def frame_remarks(row: dict[str, Any], method: Method) -> Iterator[Fault]:
         yield from _of_turns(row["messages"])
     yield from _of_tools(row, "")
     if isinstance(row.get("input"), dict):
-        yield from _of_tools(row["input"], "input")
-    for name in _ignored(row, method):
-        found = f"a field {quoted(name, 40)} {_AND_MORE}"
+        yield from _of_tools(row["input"], "input.")
+    for field in _ignored(row, method):
+        found = f"a field {field} {_AND_MORE}"
         yield Fault(WarningKind.IGNORED_FIELD, None, found, "fields of the format")
 
 
@@ -106,18 +108,19 @@ def _of_message(message: dict[str, Any], path: str, *, is_output: bool) -> Itera
 def _of_turns(messages: list[dict[str, Any]]) -> Iterator[Fault]:
     if (last := messages[-1]["role"]) != "assistant":
         place = f"messages[{len(messages) - 1}].role"
-        yield Fault(ErrorKind.LAST_TURN, place, quoted(last), "assistant in the last message")
+        yield Fault(ErrorKind.LAST_TURN, place, named(last), "assistant in the last message")
     if all(message.get("weight") == 0 for message in messages if message["role"] == "assistant"):
         found, expected = "every assistant message has weight 0", "at least one of weight 1 to learn from"
         yield Fault(WarningKind.ALL_WEIGHTS_ZERO, None, found, expected)
 
 
 def _of_tools(row: dict[str, Any], path: str) -> Iterator[Fault]:
-    functions = [tool["function"] for tool in row.get("tools") or ()] + list(row.get("functions") or ())
-    for function in functions:
+    functions = [(f"tools[{k}].function", tool["function"]) for k, tool in enumerate(row.get("tools") or ())]
+    functions += [(f"functions[{k}]", function) for k, function in enumerate(row.get("functions") or ())]
+    for place, function in functions:
         if habits := pydantic_habits(function.get("parameters") or {}):
-            found = f"a schema of {quoted(function['name'], 64)} with {', '.join(habits)} {_AND_MORE}"
-            yield Fault(WarningKind.TOOL_SCHEMA, joined(path, "tools"), found, "a plain schema")
+            found = f"a schema with {', '.join(habits)} {_AND_MORE}"
+            yield Fault(WarningKind.TOOL_SCHEMA, f"{path}{place}.parameters", found, "a plain schema")
 
 
 def _functions(message: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -130,8 +133,13 @@ def _functions(message: dict[str, Any], path: str) -> Iterator[tuple[str, dict[s
 def _ignored(row: dict[str, Any], method: Method) -> Iterator[str]:
     if method == "reinforcement":
         return
-    known = EXAMPLES[method].model_fields
-    yield from (key for key in row if key not in known)
+    yield from _beside(EXAMPLES[method].model_fields, row, "")
     if method == "dpo":
-        known = EXAMPLES["supervised"].model_fields
-        yield from (f"input.{key}" for key in row["input"] if key not in known)
+        yield from _beside(EXAMPLES["supervised"].model_fields, row["input"], "input")
+
+
+def _beside(known: Container[str], fields: dict[str, Any], path: str) -> Iterator[str]:
+    for place, key in enumerate(fields, 1):
+        if key not in known:
+            where = joined(path, key, place)
+            yield f'"{where}"' if is_known(key) else f"{where}, of {counted(len(key), 'character')},"

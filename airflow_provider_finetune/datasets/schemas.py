@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, quoted, type_of
+from airflow_provider_finetune.datasets.problem import MOST_LOOKED_AT, ErrorKind, Fault, joined, named, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ def _schema_faults(schema: Any, path: str) -> list[Fault]:
     """Return what is wrong with the JSON schema of a tool's arguments, in the keywords that a mistake is likely in."""
 
     def wrong(key: str, value: Any, expected: str) -> Fault:
-        found = quoted(value) if isinstance(value, str) and value else type_of(value)
+        found = named(value) if isinstance(value, str) and value else type_of(value)
         return Fault(ErrorKind.BAD_VALUE, f"{path}{key}", found, expected)
 
     if isinstance(schema, bool):
@@ -57,8 +57,10 @@ def _schema_faults(schema: Any, path: str) -> list[Fault]:
     if not isinstance(properties, dict):
         faults.append(wrong(".properties", properties, "an object of JSON schemas"))
         properties = {}
-    for name, inner in properties.items():
-        faults += _schema_faults(inner, f"{path}.properties.{quoted(name, 64)[1:-1]}")
+    for place, (name, inner) in enumerate(properties.items(), 1):
+        faults += _schema_faults(inner, joined(f"{path}.properties", name, place))
+        if len(faults) >= MOST_LOOKED_AT:
+            break
     if "items" in schema and not isinstance(schema["items"], list):
         faults += _schema_faults(schema["items"], f"{path}.items")
     return faults

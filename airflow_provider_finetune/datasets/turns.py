@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, quoted
+from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 class Turns:
@@ -20,15 +22,17 @@ class Turns:
     def __init__(self) -> None:
         self._calls: set[str] = set()
         self._functions: set[str] = set()
-        # Calls without a result: id, which may be missing, and path.
-        self._open: list[tuple[str | None, str]] = []
+        # The paths of calls without a result, as they are called, and by id, which may be missing: there may be many.
+        self._open: dict[str, str | None] = {}
+        self._open_by_id: defaultdict[str | None, deque[str]] = defaultdict(deque)
         self._has_results = False
 
     def copy(self) -> Turns:
         """Return the same state, to follow another continuation from here."""
         twin = Turns()
         twin._calls, twin._functions = set(self._calls), set(self._functions)
-        twin._open, twin._has_results = list(self._open), self._has_results
+        twin._has_results = self._has_results
+        twin._expect(self._open)
         return twin
 
     def follow(self, messages: Iterable[Any], path: str) -> Iterator[Fault]:
@@ -44,7 +48,7 @@ class Turns:
                     yield from self._result(message.tool_call_id, here)
                 case "function":
                     if message.name not in self._functions:
-                        yield _no_call(f"{here}.name", quoted(message.name, 64), "the function of a call")
+                        yield _no_call(f"{here}.name", named(message.name), "the function of a call")
                 case role:
                     yield from self._unanswered(f"before {here}")
                     if role == "assistant":
@@ -57,7 +61,7 @@ class Turns:
 
     def _call(self, message: Any, here: str) -> None:
         calls = message.tool_calls or ()
-        self._open = [(call.id, f"{here}.tool_calls[{k}]") for k, call in enumerate(calls)]
+        self._expect({f"{here}.tool_calls[{k}]": call.id for k, call in enumerate(calls)})
         self._has_results = False
         self._calls.update(call.id for call in calls if call.id is not None)
         if message.function_call:
@@ -65,24 +69,36 @@ class Turns:
 
     def _result(self, id: str, here: str) -> Iterator[Fault]:
         if id in self._calls:
-            answered = [call for call in self._open if call[0] == id]
-        else:
+            answered = list(self._open_by_id.pop(id, ()))
+        elif self._open_by_id[None]:
             # No result can name a call without an id: it is taken for the first of them.
-            answered = [call for call in self._open if call[0] is None][:1]
-            if not answered:
-                yield _no_call(f"{here}.tool_call_id", quoted(id, 40), "the id of a tool call")
-                # It was meant for one of them: that is one mistake, not two.
-                answered = self._open[:1]
-        for call in answered:
-            self._open.remove(call)
+            answered = [self._open_by_id[None].popleft()]
+        else:
+            yield _no_call(f"{here}.tool_call_id", named(id), "the id of a tool call")
+            # It was meant for one of them: that is one mistake, not two.
+            answered = list(islice(self._open, 1))
+            for path in answered:
+                self._open_by_id[self._open[path]].remove(path)
+        for path in answered:
+            del self._open[path]
         self._has_results = self._has_results or bool(answered)
 
+    def _expect(self, calls: Mapping[str, str | None]) -> None:
+        """Wait for the results of calls, and of no others.
+
+        :param calls: their ids by their paths.
+        """
+        self._open = dict(calls)
+        self._open_by_id.clear()
+        for path, id in self._open.items():
+            self._open_by_id[id].append(path)
+
     def _unanswered(self, where: str) -> Iterator[Fault]:
-        for _, path in self._open:
+        for path in self._open:
             found = f"a call without a result {where}"
             expected = "a message of role tool with the result, directly behind the message with the call"
             yield Fault(ErrorKind.CALL_WITHOUT_RESULT, path, found, expected)
-        self._open = []
+        self._expect({})
 
 
 def _no_call(path: str, found: str, expected: str) -> Fault:

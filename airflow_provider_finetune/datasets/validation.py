@@ -10,7 +10,9 @@ from os import fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow_provider_finetune.datasets.chunks import chunks_of
 from airflow_provider_finetune.datasets.cost import cost_of
+from airflow_provider_finetune.datasets.explain import ROLES
 from airflow_provider_finetune.datasets.form import HEAD_BYTES, form_of
 from airflow_provider_finetune.datasets.lines import Limits, LineChecker
 from airflow_provider_finetune.datasets.problem import ErrorKind, Fault, WarningKind
@@ -59,7 +61,7 @@ def check(
         what one vendor takes and another refuses is a warning that names who refuses it.
     :param allow: kinds of problems that are not reported.
     :param refuse: kinds of problems that are errors.
-    :raises OSError: a file cannot be read.
+    :raises OSError: a file cannot be read, or is larger than what an endpoint takes.
     :raises ValueError: the endpoint or a kind is none.
     :raises EncodingUnavailable: tiktoken is wanted and cannot be had offline.
     """
@@ -69,7 +71,7 @@ def check(
     def checked(path: str | PathLike[str], limits: Limits) -> DatasetChecker:
         checker = DatasetChecker(fspath(path), method, tokens=tokens, encoding=encoding, limits=limits, rules=rules)
         with Path(path).open("rb", buffering=0) as file:
-            while chunk := file.read(_BLOCK):
+            for chunk in chunks_of(file, fspath(path)):
                 checker.feed(chunk)
         return checker
 
@@ -238,7 +240,8 @@ class DatasetChecker:
         messages: Counter[str] = Counter()
         for roles, times in self._lines.roles.items():
             for role in roles:
-                messages[role] += times
+                # Where unknown roles are allowed, one may be anything.
+                messages[role if role in (*ROLES, "function") else "other"] += times
         lengths: Counter[int] = Counter()
         for quarters, times in self._lines.quarter_tokens.items():
             lengths[quarters // 4] += times

@@ -15,6 +15,7 @@ import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_finetune.addresses import shown
 from airflow_provider_finetune.evaluation.answer import Answer, NotAnAnswer, read_answer
 from airflow_provider_finetune.exceptions import InvalidRequest
 from airflow_provider_finetune.hooks.storage import is_remote, place
@@ -61,8 +62,8 @@ class AnswersFile:
                     answer = read_answer(line)
                 except (NotAnAnswer, TypeError):
                     raise InvalidRequest(
-                        f"answers is {self.path}, which holds something else than answers in line {number}. Name a "
-                        "file of its own."
+                        f"answers is {shown(self.path or '')}, which holds something else than answers in line "
+                        f"{number}. Name a file of its own."
                     ) from None
                 if answer is not None:
                     yield offset, answer

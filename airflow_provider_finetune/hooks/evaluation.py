@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from airflow_provider_finetune.addresses import shown
 from airflow_provider_finetune.evaluation.answer import Answer
 from airflow_provider_finetune.evaluation.budget import Budget, Overspent
 from airflow_provider_finetune.evaluation.cost import most_tokens
@@ -170,8 +171,8 @@ class Evaluation:
                 latest[number][place] = offset
         if others and not known:
             raise InvalidRequest(
-                f"answers is {self._answers.path}, which holds {counted(others, 'answer')} to another dataset and none "
-                "to this one. Name another file, or the dataset that belongs to it."
+                f"answers is {shown(self._answers.path or '')}, which holds {counted(others, 'answer')} to another "
+                "dataset and none to this one. Name another file, or the dataset that belongs to it."
             )
         return latest
 

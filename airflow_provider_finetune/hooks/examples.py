@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import shutil
 import tempfile
 from array import array
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from airflow_provider_finetune.addresses import shown
 from airflow_provider_finetune.datasets.reading import read_object
 from airflow_provider_finetune.datasets.seen import seen_fields, seen_message
+from airflow_provider_finetune.datasets.vocabulary import is_known
 from airflow_provider_finetune.evaluation.example import Example, digest, read_example
 from airflow_provider_finetune.exceptions import DatasetError
-from airflow_provider_finetune.hooks.storage import is_remote, reading
+from airflow_provider_finetune.hooks.storage import chunks, is_remote, reading, spool
 from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def read_examples(
     """
     stack = ExitStack()
     try:
-        local = _local(path, storage_conn_id, stack)
+        local, path = _local(path, storage_conn_id, stack), shown(path)
         sizes: dict[bytes, tuple[int, int, int, int]] = {}
         prompts: dict[bytes, int] = {}
         duplicates, training = 0, list(training)
@@ -146,7 +147,8 @@ def _local(path: str, storage_conn_id: str | None, stack: ExitStack) -> str:
         return path
     copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="dataset-"))  # noqa: SIM115 - the stack does
     with reading(path, storage_conn_id) as source:
-        shutil.copyfileobj(source, copy, 1 << 20)
+        for chunk in chunks(source, path):
+            spool(chunk, cast("BinaryIO", copy))
     copy.flush()
     return copy.name
 
@@ -157,7 +159,8 @@ def _examples(lines: Iterable[bytes] | BinaryIO, path: str) -> Iterator[tuple[in
             continue
         row, faults = read_object(line, is_first=number == 1)
         if row is None:
-            raise DatasetError(f"{path} line {number}: {faults[-1].found}; expected {faults[-1].expected}")
+            *_, fault = faults
+            raise DatasetError(f"{path} line {number}: {fault.found}; expected {fault.expected}")
         try:
             yield number, read_example(row)
         except ValueError as error:
@@ -176,14 +179,17 @@ def _check_fields(example: Example, fields: Collection[str], where: str) -> None
                 hint = ""
                 if name in ("reference", "reference_tools"):
                     hint = ": it is the last reply of the assistant, or a field of the line"
-                known = ", ".join(sorted(example.item))
+                known = sorted(filter(is_known, example.item))
+                more = f" and {len(example.item) - len(known)} more" if len(known) < len(example.item) else ""
                 raise DatasetError(
-                    f"{where}: the grader uses item.{name}, which the line has not{hint}. It has {known[:200]}."
+                    f"{where}: the grader uses item.{name}, which the line has not{hint}. It has "
+                    f"{', '.join(known)}{more}."
                 )
 
 
 def _refuse_overlap(path: str, prompts: dict[bytes, int], training: str, storage_conn_id: str | None) -> None:
     with reading(training, storage_conn_id) as lines:
+        training = shown(training)
         trained = {_prompt(example) for _, example in _examples(lines, training)}
     found = sorted(prompts[prompt] for prompt in prompts.keys() & trained)
     if found:

@@ -7,20 +7,19 @@ import tempfile
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_provider_finetune.addresses import shown
 from airflow_provider_finetune.arguments import as_invalid_request, choice, interval, number, required, seconds
 from airflow_provider_finetune.exceptions import DatasetError, InvalidRequest
 from airflow_provider_finetune.jobs.payload import storable
 from airflow_provider_finetune.jobs.request import is_templated
+from airflow_provider_finetune.operators.addressed import AddressedOperator, without_secrets
 from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperator, Context
 
     from airflow_provider_finetune.datasets.lines import Limits
     from airflow_provider_finetune.datasets.report import DatasetReport
@@ -34,7 +33,7 @@ _VERIFY = ("name", "content")
 _ENDPOINTS = ("openai", "azure", "nebius", "any")
 
 
-class ValidateDatasetOperator(BaseOperator):
+class ValidateDatasetOperator(AddressedOperator):
     """Checks a dataset; fails without retries when a server would refuse it or when it costs more than allowed.
 
     Returns the report, which is plain JSON without training text, and prints it to the log.
@@ -74,6 +73,7 @@ class ValidateDatasetOperator(BaseOperator):
         "max_line_bytes",
         "storage_conn_id",
     )
+    addresses = ("path", "validation_path")
     ui_color = "#dae8fc"
 
     def __init__(
@@ -119,6 +119,7 @@ class ValidateDatasetOperator(BaseOperator):
             raise InvalidRequest("max_cost is given without n_epochs and price_per_million_tokens: the cost is unknown")
         self._limited = max_cost is not None, max_warnings is not None
 
+    @without_secrets
     def execute(self, context: Context) -> dict[str, Any]:
         """Check the dataset; return the report as JSON."""
         choice("method", self.method, _METHODS)
@@ -186,7 +187,7 @@ class ValidateDatasetOperator(BaseOperator):
         }
 
 
-class UploadDatasetOperator(BaseOperator):
+class UploadDatasetOperator(AddressedOperator):
     """Uploads a dataset, unless the endpoint already has it; returns the id of the file.
 
     The bytes are read once: the same pass hashes and checks them. The name at the endpoint carries the hash, so that
@@ -226,6 +227,7 @@ class UploadDatasetOperator(BaseOperator):
         "storage_conn_id",
         "conn_id",
     )
+    addresses = ("path",)
     ui_color = "#dae8fc"
 
     def __init__(
@@ -271,6 +273,7 @@ class UploadDatasetOperator(BaseOperator):
         if not is_templated(method):
             choice("method", method, _METHODS)
 
+    @without_secrets
     def execute(self, context: Context) -> str:
         """Check, upload and wait; return the id of the file."""
         choice("method", self.method, _METHODS)

@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
 from pydantic import BaseModel, ValidationError
 
+from airflow_provider_finetune.addresses import shown
 from airflow_provider_finetune.arguments import as_invalid_request, number, optional, required, seconds
 from airflow_provider_finetune.exceptions import EvaluationError, InvalidRequest
 from airflow_provider_finetune.jobs.payload import storable
 from airflow_provider_finetune.jobs.request import explain, is_templated, plain
 from airflow_provider_finetune.links import EvaluationLink, push_page_link
+from airflow_provider_finetune.operators.addressed import AddressedOperator, without_secrets
 from airflow_provider_finetune.plural import counted
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _GRADERS = ("string_check", "text_similarity", "score_model", "label_model", "python", "multi")
 
 
-class EvaluateModelOperator(BaseOperator):
+class EvaluateModelOperator(AddressedOperator):
     """Asks models about the same examples, grades the answers, and compares each model with the baseline.
 
     **Each answer costs what the endpoint charges for it.** It is kept as soon as it is there, so that neither a retry
@@ -104,6 +105,7 @@ class EvaluateModelOperator(BaseOperator):
         "conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = dict.fromkeys(("models", "extra_body", "prices"), "json")
+    addresses = ("dataset", "answers", "report", "training_file")
     operator_extra_links = (EvaluationLink(),)
     ui_color = "#dae8fc"
 
@@ -174,6 +176,7 @@ class EvaluateModelOperator(BaseOperator):
         self._limited = max_cost is not None, max_examples is not None
         self._answers_file: AnswersFile | None = None
 
+    @without_secrets
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask, grade, compare; return the result."""
         from airflow_provider_finetune.evaluation.report import markdown
@@ -236,8 +239,8 @@ class EvaluateModelOperator(BaseOperator):
                     confidence=self.confidence,
                     dataset=examples.as_json(),
                     grader={"type": getattr(grader, "type", "callable"), "name": grader.name, "sha256": grader.sha256},
-                    answers=path,
-                    report=report,
+                    answers=path and shown(path),
+                    report=report and shown(report),
                 )
             )
             if report is not None:
