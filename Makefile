@@ -15,6 +15,9 @@ RUN := $(VENV)/bin/python -m
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
+# Airflow is imported by some hundred processes of the tests: what the first one compiles is kept for the others.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-ui screenshots test test-endurance lint docs gateway bench clean
 .DELETE_ON_ERROR:
 
