@@ -33,7 +33,7 @@ screenshots: $(VENV)/.project
 test: lint
 	$(RUN) pytest -m "not system" -n 2 --dist loadfile $(ARGS)
 ifeq ($(filter 2.%,$(AIRFLOW)),)
-	$(RUN) pytest -m "system and not endurance" -n 2 --dist loadfile $(ARGS)
+	$(RUN) pytest tests/system tests/ui -m "system and not endurance" -n 2 --dist loadfile $(ARGS)
 endif
 
 test-endurance: $(VENV)/.project

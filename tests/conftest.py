@@ -44,6 +44,13 @@ os.environ["SSL_CERT_FILE"] = str(_authority)
 MODEL = "gpt-4.1-mini-2025-04-14"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a system test where ``make test`` does not look for it."""
+    for item in items:
+        if item.get_closest_marker("system") and item.path.parent.name not in ("system", "ui"):
+            raise pytest.UsageError(f"{item.nodeid}: system tests stand in tests/system and tests/ui")
+
+
 @pytest.fixture(scope="session")
 def airflow_database() -> None:
     """An initialised Airflow metadata database."""
