@@ -17,6 +17,9 @@ RUN := $(VENV)/bin/python -m
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
+# Airflow is imported by some hundred processes of the tests: what the first one compiles is kept for the others.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-ui screenshots test test-endurance lint docs dist gateway mlflow bench clean
 .DELETE_ON_ERROR:
 
@@ -32,7 +35,7 @@ screenshots: $(VENV)/.project
 test: lint
 	$(RUN) pytest -m "not system" -n 2 --dist loadfile $(ARGS)
 ifeq ($(filter 2.%,$(AIRFLOW)),)
-	$(RUN) pytest -m "system and not endurance" -n 2 --dist loadfile $(ARGS)
+	$(RUN) pytest tests/system tests/ui -m "system and not endurance" -n 2 --dist loadfile $(ARGS)
 	test ! -e .venv/mlflow/.packages || .venv/mlflow/bin/python -m pytest tests/registry
 endif
 

@@ -10,8 +10,10 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from operator import attrgetter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import certifi
 import pytest
 
 from airflow_provider_finetune.emulator import Emulator, running
@@ -33,7 +35,20 @@ os.environ |= {
     "NO_PROXY": "127.0.0.1,localhost",
 }
 
+# Each SDK client reads all certificate authorities, 40 ms of CPU. No test speaks TLS: one authority will do.
+_end = "-----END CERTIFICATE-----\n"
+_authority = Path(_home.name, "authority.pem")
+_authority.write_text(Path(certifi.where()).read_text(encoding="utf-8").partition(_end)[0] + _end, encoding="utf-8")
+os.environ["SSL_CERT_FILE"] = str(_authority)
+
 MODEL = "gpt-4.1-mini-2025-04-14"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a system test where ``make test`` does not look for it."""
+    for item in items:
+        if item.get_closest_marker("system") and item.path.parent.name not in ("system", "ui"):
+            raise pytest.UsageError(f"{item.nodeid}: system tests stand in tests/system and tests/ui")
 
 
 @pytest.fixture(scope="session")

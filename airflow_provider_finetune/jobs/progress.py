@@ -108,7 +108,8 @@ class JobProgress:
         rows = {row["step"]: row.get("model") for row in state.get("checkpoints") or ()}
         self.checkpoints = {**rows, **self.checkpoints}
         job = {name: self.state[name] for name in _OF_THE_JOB if name in self.state}
-        by_event = sorted((self.state, state), key=lambda one: one.get("last_event_at") or 0)
+        # Of one second, what was read later prevails.
+        by_event = sorted((state, self.state), key=lambda one: one.get("last_event_at") or 0)
         self.state = {**by_event[0], **by_event[1], **job}
         self.changed |= set(KEYS)
 

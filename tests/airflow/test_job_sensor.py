@@ -53,10 +53,11 @@ def job_id(emulator: Emulator, client: openai.OpenAI, training_file: str) -> str
 @contextmanager
 def soon(wait: Callable[[], object], then: Callable[[], object]) -> Iterator[None]:
     """Wait for something and then do something, beside the block."""
-    thread = threading.Thread(target=lambda: (wait(), then()))
+    thread = threading.Thread(target=lambda: (wait(), then()), daemon=True)
     thread.start()
     yield
-    thread.join()
+    thread.join(60)
+    assert not thread.is_alive(), "what was waited for did not happen"
 
 
 def looked_at(emulator: Emulator) -> None:
@@ -282,7 +283,7 @@ def test_an_endpoint_that_is_down_for_a_while_is_waited_through(
 def test_a_status_nobody_has_heard_of_is_waited_through_and_logged_once(
     dag: DAG, run_dag: RunDag, emulator: Emulator, job_id: str, until: Any, mode: dict[str, Any]
 ) -> None:
-    emulator.show(job_id, status="training_on_the_moon")
+    emulator.show(job_id, status="training_on_the_moon", finished_at=None, fine_tuned_model=None)
     sense(dag, job_id, **mode)
     with soon(lambda: looked_at(emulator) or until(job_id, "succeeded"), lambda: emulator.show(job_id)):
         result = run_dag(dag)
@@ -296,7 +297,8 @@ def test_a_status_nobody_has_heard_of_is_waited_through_and_logged_once(
 def test_azures_pending_and_minus_ones_are_waited_through(
     dag: DAG, run_dag: RunDag, emulator: Emulator, job_id: str, until: Any
 ) -> None:
-    emulator.show(job_id, status="pending", hyperparameters={"n_epochs": -1}, trained_tokens=-1, finished_at=-1)
+    shown = {"hyperparameters": {"n_epochs": -1}, "trained_tokens": -1, "finished_at": -1, "fine_tuned_model": None}
+    emulator.show(job_id, status="pending", **shown)
     sense(dag, job_id)
     with soon(lambda: looked_at(emulator) or until(job_id, "succeeded"), lambda: emulator.show(job_id)):
         result = run_dag(dag)

@@ -39,6 +39,13 @@ def test_a_trigger_and_the_worker_behind_it_show_together_what_one_alone_would()
     assert worker.xcoms() == alone.xcoms()
 
 
+def test_of_steps_in_one_second_the_last_one_is_shown_though_an_earlier_one_is_recalled() -> None:
+    at_once = [Event(f"e{n}", 1001, 20, f"Step {n}", {"step": n, "total_steps": 9, "train_loss": 1.0}) for n in (1, 9)]
+    shown, progress = of(at_once[0]).xcoms(), of(at_once[1])
+    progress.recall(shown)
+    assert (progress.progress()["step"], progress.progress()["last_event_id"]) == (9, "e9")
+
+
 def test_events_that_come_again_change_nothing() -> None:
     events = [said("Job started"), *map(step, range(1, 21))]
     assert of(*events, *events[5:]).xcoms() == of(*events).xcoms()
