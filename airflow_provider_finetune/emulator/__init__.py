@@ -63,10 +63,11 @@ class Emulator:
     def fault(self, kind: str, method: str = "*", path: str = "/**", **more: Any) -> dict[str, Any]:
         """Make the next request that matches go wrong; return the fault as the emulator keeps it.
 
-        :param kind: ``lose_request``, ``lose_answer``, ``cut_body``, ``status``, ``delay`` or ``hang``.
+        :param kind: ``lose_request``, ``lose_answer``, ``cut_body``, ``status``, ``delay``, ``hang``, ``drip``,
+            ``flood``, ``bomb``, ``redirect`` or ``impostor``.
         :param path: below ``/v1``; ``*`` is anything but a slash, ``**`` anything.
         :param more: ``times`` (1; ``None`` for always), ``skip``, ``status``, ``code``, ``type``, ``message``,
-            ``param``, ``retry_after``, ``takes_effect``, ``seconds``.
+            ``param``, ``retry_after``, ``takes_effect``, ``seconds``, ``megabytes``, ``location``.
         """
         kept: dict[str, Any] = self._admin("POST", "/faults", {"kind": kind, "method": method, "path": path, **more})
         return kept

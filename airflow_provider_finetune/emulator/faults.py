@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from airflow_provider_finetune.emulator import hostile
 from airflow_provider_finetune.emulator.errors import ApiError, parse
 from airflow_provider_finetune.emulator.identifiers import new_id
 from airflow_provider_finetune.emulator.requests import matches
@@ -43,11 +44,19 @@ class Fault(BaseModel):
       with `takes_effect` the request was carried out all the same.
     - `delay`: `seconds` before the request is carried out, then the right answer.
     - `hang`: no answer until the client leaves (or `seconds`, then the connection is cut); the request had no effect.
+    - `drip`: the request takes effect, then the answer comes a byte at a time, `seconds` (0.5) apart.
+    - `flood`: a JSON answer that never ends, or not before `megabytes`; the request had no effect.
+    - `bomb`: a small answer that is `megabytes` (1000) of JSON when it is decompressed; the request had no effect.
+    - `redirect`: sends the client on to `location`, another host's; the request had no effect.
+    - `impostor`: the request takes effect, then the answer is the right one but for its ids, which are others'.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["lose_request", "lose_answer", "cut_body", "status", "delay", "hang"]
+    kind: Literal[
+        "lose_request", "lose_answer", "cut_body", "status", "delay", "hang",
+        "drip", "flood", "bomb", "redirect", "impostor",
+    ]  # fmt: skip
     method: str = "*"
     path: str = "/**"
     """The path below `/v1`; `*` stands for anything but a slash, `**` for anything."""
@@ -63,6 +72,9 @@ class Fault(BaseModel):
     retry_after: str | None = Field(default=None, coerce_numbers_to_str=True)
     takes_effect: bool = False
     seconds: float | None = Field(default=None, ge=0)
+    megabytes: int | None = Field(default=None, ge=1, le=100_000)
+    location: str = "http://192.0.2.1/v1"
+    """Where `redirect` leads to; without one, to an address that is nobody's."""
     id: str = Field(default_factory=lambda: new_id("fault-", 8))
     hits: int = 0
 
@@ -144,22 +156,24 @@ class Faulty:
             if fault.takes_effect:
                 await self.app(scope, receive, _nothing)
             await fault.error().response()(scope, receive, send)
+        elif fault.kind in hostile.KINDS:
+            await hostile.answer(fault, self.app, scope, receive, send, self.store.stopping)
         elif fault.kind == "cut_body":
             await self.app(scope, receive, _half(send, transport))
-            await _client_left(receive)
+            await hostile.client_left(receive)
         else:
             if fault.kind == "lose_answer":
                 await self.app(scope, receive, _nothing)
             if fault.kind == "hang":
                 await self._wait(fault.seconds or LONGEST_HANG, receive)
             transport.abort()
-            await _client_left(receive)  # until then, the server would complain that there is no answer
+            await hostile.client_left(receive)  # until then, the server would complain that there is no answer
 
     async def _wait(self, seconds: float, receive: Receive | None = None) -> None:
         """Wait until the time is over, the server stops, or the client of `receive` leaves."""
         waits: Iterable[asyncio.Task[Any]] = [asyncio.create_task(self.store.stopping.wait())]
         if receive:
-            waits = [*waits, asyncio.create_task(_client_left(receive))]
+            waits = [*waits, asyncio.create_task(hostile.client_left(receive))]
         await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
@@ -167,11 +181,6 @@ class Faulty:
 
 async def _nothing(_: Message) -> None:
     """Send nothing."""
-
-
-async def _client_left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _half(send: Send, transport: asyncio.Transport) -> Send:

@@ -9,22 +9,27 @@ import math
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import openai
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.providers.openai.hooks.openai import OpenAIHook
 
 from airflow_provider_finetune.endpoints import Endpoint, endpoint_for
-from airflow_provider_finetune.exceptions import EndpointBusy, EndpointUnreachable, RequestRefused
-from airflow_provider_finetune.hooks.bounds import NotTheApis, RedirectRefused, bounded, for_short_answers, for_uploads
-from airflow_provider_finetune.hooks.options import checked, named, sent_by, usable
+from airflow_provider_finetune.exceptions import EndpointBusy, EndpointUnreachable, FineTuningError, RequestRefused
+from airflow_provider_finetune.hooks.bounds import RedirectRefused, bounded, for_short_answers, for_uploads
+from airflow_provider_finetune.hooks.not_the_apis import NotTheApis
+from airflow_provider_finetune.hooks.options import checked, named, sent_by, usable, why_never
 from airflow_provider_finetune.hooks.pages import apages_of, pages_of
 from airflow_provider_finetune.hooks.pages import payload as payload
 from airflow_provider_finetune.hooks.secrets import without_secrets
+from airflow_provider_finetune.hooks.size import TRIGGERER as TRIGGERER
+from airflow_provider_finetune.hooks.size import WORKER, Size
+from airflow_provider_finetune.jobs.checkpoints import MOST_CHECKPOINTS
 from airflow_provider_finetune.jobs.events import Event, Unseen
 from airflow_provider_finetune.jobs.fault import Fault, FaultKind, read_fault
-from airflow_provider_finetune.jobs.payload import epoch, mapping, text
+from airflow_provider_finetune.jobs.keys import LONGEST_CODE, without_keys
+from airflow_provider_finetune.jobs.payload import MOST_ITEMS, epoch, mapping, name, text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -35,11 +40,12 @@ if TYPE_CHECKING:
     from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
     from airflow_provider_finetune.endpoints import Endpoint
-    from airflow_provider_finetune.exceptions import FineTuningError
 
+Answer = TypeVar("Answer")
 PAGE = 100
 #: What a call of the SDK raises when the endpoint refuses, fails, or does not speak the protocol.
-SDK_ERRORS = (openai.APIError, json.JSONDecodeError)
+#: What cannot be read is a ValueError: no JSON, no text, a number with too many digits.
+SDK_ERRORS = (openai.OpenAIError, ValueError, RecursionError)
 
 
 class FineTuningHook(OpenAIHook):
@@ -55,6 +61,8 @@ class FineTuningHook(OpenAIHook):
         reads there (``openai_client_kwargs``, ``auth_type`` …).
     """
 
+    #: How large an answer may be; the triggerer, which is everybody's, takes less.
+    answer_size: Size = WORKER
     _async_client: AsyncOpenAI | None = None
 
     # -- jobs: https://platform.openai.com/docs/api-reference/fine-tuning
@@ -72,13 +80,13 @@ class FineTuningHook(OpenAIHook):
             return await client.with_options(max_retries=0).fine_tuning.jobs.create(**request)
 
     def retrieve_job(self, job_id: str) -> FineTuningJob:
-        """Return the job as it is now."""
-        return self._quick.fine_tuning.jobs.retrieve(job_id)
+        """Return the job as it is now. An answer about another job is none: ``openai.APIError``."""
+        return about_it(self._quick.fine_tuning.jobs.retrieve(job_id), job_id)
 
     async def aretrieve_job(self, job_id: str) -> FineTuningJob:
         """Return the job as it is now."""
         async with self._aclient() as client:
-            return await client.fine_tuning.jobs.retrieve(job_id)
+            return about_it(await client.fine_tuning.jobs.retrieve(job_id), job_id)
 
     def list_jobs(
         self, metadata: Mapping[str, str] | None = None, *, since: float | None = None
@@ -89,7 +97,7 @@ class FineTuningHook(OpenAIHook):
         :param since: epoch seconds; ask for no more pages behind one whose jobs are all older.
         """
         jobs: list[FineTuningJob] = []
-        for page in pages_of(self._quick.fine_tuning.jobs.list, limit=PAGE, **_filter(metadata)):
+        for page in pages_of(self._quick.fine_tuning.jobs.with_raw_response.list, limit=PAGE, **_filter(metadata)):
             jobs += [job for job in page if _carries(job, metadata)]
             if _are_older(page, since):
                 break
@@ -101,7 +109,9 @@ class FineTuningHook(OpenAIHook):
         """Return all jobs, newest first, as :meth:`list_jobs`."""
         jobs: list[FineTuningJob] = []
         async with self._aclient() as client:
-            async for page in apages_of(client.fine_tuning.jobs.list, limit=PAGE, **_filter(metadata)):
+            async for page in apages_of(
+                client.fine_tuning.jobs.with_raw_response.list, limit=PAGE, **_filter(metadata)
+            ):
                 jobs += [job for job in page if _carries(job, metadata)]
                 if _are_older(page, since):
                     break
@@ -144,9 +154,11 @@ class FineTuningHook(OpenAIHook):
         """
         unseen, until = unseen or Unseen(), _until(seconds)
         found: dict[tuple[int, str], FineTuningJobEvent] = {}
-        for page in pages_of(self._quick.fine_tuning.jobs.list_events, job_id, limit=PAGE, **_timeout(seconds)):
-            found |= {_event(event): event for event in page}
-            if not unseen.add(map(payload, page)) or time.monotonic() >= until:
+        for page in pages_of(
+            self._quick.fine_tuning.jobs.with_raw_response.list_events, job_id, limit=PAGE, **_timeout(seconds)
+        ):
+            found |= {_event(event): event for event in page[:MOST_ITEMS]}
+            if not unseen.add(map(payload, page[:MOST_ITEMS])) or time.monotonic() >= until:
                 break
         return [found[event.created_at, event.mark] for event in unseen.in_order()]
 
@@ -157,23 +169,39 @@ class FineTuningHook(OpenAIHook):
         unseen, until = unseen or Unseen(), _until(seconds)
         found: dict[tuple[int, str], FineTuningJobEvent] = {}
         async with self._aclient() as client:
-            pages = apages_of(client.fine_tuning.jobs.list_events, job_id, limit=PAGE, **_timeout(seconds))
+            pages = apages_of(
+                client.fine_tuning.jobs.with_raw_response.list_events, job_id, limit=PAGE, **_timeout(seconds)
+            )
             async for page in pages:
-                found |= {_event(event): event for event in page}
-                if not unseen.add(map(payload, page)) or time.monotonic() >= until:
+                found |= {_event(event): event for event in page[:MOST_ITEMS]}
+                if not unseen.add(map(payload, page[:MOST_ITEMS])) or time.monotonic() >= until:
                     break
         return [found[event.created_at, event.mark] for event in unseen.in_order()]
 
     def list_checkpoints(self, job_id: str) -> list[FineTuningJobCheckpoint]:
-        """Return all checkpoints of the job, newest first, each once."""
-        pages = pages_of(self._quick.fine_tuning.jobs.checkpoints.list, job_id, limit=PAGE)
-        return [checkpoint for page in pages for checkpoint in page]
+        """Return the checkpoints of the job, newest first, each once; the newest 1,000 if there are more."""
+        found: list[FineTuningJobCheckpoint] = []
+        for page in pages_of(self._quick.fine_tuning.jobs.checkpoints.with_raw_response.list, job_id, limit=PAGE):
+            found += page
+            if len(found) > MOST_CHECKPOINTS:
+                break
+        return self._newest(found)
 
     async def alist_checkpoints(self, job_id: str) -> list[FineTuningJobCheckpoint]:
-        """Return all checkpoints of the job, newest first, each once."""
+        """Return the checkpoints of the job, newest first, each once, as :meth:`list_checkpoints`."""
+        found: list[FineTuningJobCheckpoint] = []
         async with self._aclient() as client:
-            pages = apages_of(client.fine_tuning.jobs.checkpoints.list, job_id, limit=PAGE)
-            return [checkpoint async for page in pages for checkpoint in page]
+            pages = apages_of(client.fine_tuning.jobs.checkpoints.with_raw_response.list, job_id, limit=PAGE)
+            async for page in pages:
+                found += page
+                if len(found) > MOST_CHECKPOINTS:
+                    break
+        return self._newest(found)
+
+    def _newest(self, checkpoints: list[FineTuningJobCheckpoint]) -> list[FineTuningJobCheckpoint]:
+        if len(checkpoints) > MOST_CHECKPOINTS:
+            self.log.warning("The endpoint lists more than %s checkpoints; the rest is left out", MOST_CHECKPOINTS)
+        return checkpoints[:MOST_CHECKPOINTS]
 
     # -- files: https://platform.openai.com/docs/api-reference/files
 
@@ -194,22 +222,22 @@ class FineTuningHook(OpenAIHook):
 
     def retrieve_file(self, file_id: str) -> FileObject:
         """Return what the server knows of the file."""
-        return self._quick.files.retrieve(file_id)
+        return about_it(self._quick.files.retrieve(file_id), file_id)
 
     async def aretrieve_file(self, file_id: str) -> FileObject:
         """Return what the server knows of the file."""
         async with self._aclient() as client:
-            return await client.files.retrieve(file_id)
+            return about_it(await client.files.retrieve(file_id), file_id)
 
     def list_files(self, purpose: str = "fine-tune") -> list[FileObject]:
         """Return all files of a purpose, newest first."""
-        pages = pages_of(self._quick.files.list, purpose=purpose)
+        pages = pages_of(self._quick.files.with_raw_response.list, purpose=purpose)
         return [file for page in pages for file in page if _is_for(file, purpose)]
 
     async def alist_files(self, purpose: str = "fine-tune") -> list[FileObject]:
         """Return all files of a purpose, newest first."""
         async with self._aclient() as client:
-            pages = apages_of(client.files.list, purpose=purpose)
+            pages = apages_of(client.files.with_raw_response.list, purpose=purpose)
             return [file async for page in pages for file in page if _is_for(file, purpose)]
 
     def read_file(self, file_id: str) -> bytes:
@@ -234,12 +262,12 @@ class FineTuningHook(OpenAIHook):
 
     def list_models(self) -> list[Model]:
         """Return the models that the endpoint offers."""
-        return [model for page in pages_of(self._quick.models.list) for model in page]
+        return [model for page in pages_of(self._quick.models.with_raw_response.list) for model in page]
 
     async def alist_models(self) -> list[Model]:
         """Return the models that the endpoint offers."""
         async with self._aclient() as client:
-            return [model async for page in apages_of(client.models.list) for model in page]
+            return [model async for page in apages_of(client.models.with_raw_response.list) for model in page]
 
     def retrieve_model(self, model: str) -> Model:
         """Return what the endpoint knows of a model; some tell its ``shutdown_date`` (YYYY-MM-DD)."""
@@ -303,12 +331,12 @@ class FineTuningHook(OpenAIHook):
         :raises FineTuningError: the connection has no API key, or its extra does not fit the SDK's client.
         """
         with usable(self.conn_id):
-            return without_secrets(named(bounded(checked(super().get_conn())), self.conn_id))
+            return without_secrets(named(bounded(checked(super().get_conn()), self.answer_size), self.conn_id))
 
     async def aget_conn(self) -> AsyncOpenAI:
         """Return a new async client for the connection, for the caller to close; errors as :meth:`get_conn`."""
         with usable(self.conn_id):
-            return without_secrets(named(bounded(checked(await super().aget_conn())), self.conn_id))
+            return without_secrets(named(bounded(checked(await super().aget_conn()), self.answer_size), self.conn_id))
 
     async def __aenter__(self) -> FineTuningHook:
         """Open the client that all async calls inside the block share."""
@@ -335,6 +363,17 @@ class FineTuningHook(OpenAIHook):
             yield for_short_answers(client) if quick else client
 
 
+def about_it(answer: Answer, wanted: str) -> Answer:
+    """Return the answer to a question about one object, an object with an ``id``, if it is about that.
+
+    :raises openai.APIError: it is about another one, or does not say about which.
+    """
+    if (found := name(getattr(answer, "id", None))) != wanted:
+        about = without_keys(found, LONGEST_CODE, (wanted,)) if found else "nothing that has an id"
+        raise NotTheApis(f"the answer is about {about}, which was not asked for, and is none")
+    return answer
+
+
 def fault_of(error: Exception) -> Fault:
     """Return what one of :data:`SDK_ERRORS` means for the request behind it."""
     if isinstance(error, openai.APIStatusError):
@@ -342,9 +381,13 @@ def fault_of(error: Exception) -> Fault:
         return read_fault(error.status_code, error.body, retry_after, about=_about(error), asked=sent_by(error.request))
     if isinstance(error, RedirectRefused):
         return Fault(FaultKind.REFUSED, message=f"{error.message}.", asked=sent_by(error.request))
+    if isinstance(error, openai.OpenAIError) and (why := why_never(error)):
+        return Fault(FaultKind.REFUSED, message=without_keys(why), asked=sent_by(getattr(error, "request", None)))
     if isinstance(error, openai.APIConnectionError):
         cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ", no whole answer in time"
         return read_fault(None, cause=f"{type(error).__name__}{cause}", asked=sent_by(error.request))
+    if isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIError):
+        return read_fault(None, cause=str(error))  # no token was to be had, with which to ask
     return read_fault(None, cause=str(error if isinstance(error, NotTheApis) else NotTheApis()))
 
 
@@ -373,6 +416,8 @@ def explained(doing: str, *, reading: bool = False) -> Iterator[None]:
     """
     try:
         yield
+    except FineTuningError:
+        raise
     except SDK_ERRORS as error:
         # "from None": the SDK's message may quote the key, and a traceback would print it.
         fault = fault_of(error)

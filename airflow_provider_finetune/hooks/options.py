@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -35,9 +36,13 @@ def usable(conn_id: str) -> Iterator[None]:
     """
     try:
         yield
-    except (openai.OpenAIError, TypeError, ValueError) as error:
+    except Exception as error:
+        if not isinstance(error, (openai.OpenAIError, TypeError, ValueError)) and not _is_invalid_url(error):
+            raise
         no_key = isinstance(error, openai.OpenAIError)
         why = "it has no API key (password)" if no_key else without_keys(str(error))
+        if _is_invalid_url(error):  # which may repeat a password
+            why = "its host is no URL, such as https://host/v1"
         raise RequestRefused(
             f"Connection {conn_id!r} cannot be used: {why}.\nIt needs type openai, the API key as password, the base "
             "URL as host, and in the extra only what the openai client takes."
@@ -78,7 +83,10 @@ def sent_by(request: Any) -> str:
 def checked(client: Client) -> Client:
     """Return the client if its options are of the kinds that the SDK takes, which it does not check itself.
 
+    Line ends and spaces around the key are taken off: they come with copying it.
+
     :raises TypeError: one is not. The message does not repeat it, for it may be secret.
+    :raises ValueError: no request can be made with the key or the host.
     """
     for name, (kinds, expected) in _KINDS.items():
         value = getattr(client, name)
@@ -89,4 +97,33 @@ def checked(client: Client) -> Client:
         if not fits:
             option = name.replace("_custom", "default")
             raise TypeError(f"{option} in openai_client_kwargs is of type {type(value).__name__}; expected {expected}")
+    client.api_key = client.api_key.strip()
+    if not all("!" <= character <= "~" for character in client.api_key):
+        raise ValueError("the API key (password) has spaces, line ends or characters in it that no key has")
+    if client.base_url.scheme not in ("http", "https") or not client.base_url.host:
+        raise ValueError("its host is no URL that begins with https:// or http://, such as https://host/v1")
     return client
+
+
+def why_never(error: BaseException) -> str:
+    """Return why a request that was not answered will not be either when it is sent again; empty when it may be."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return (
+                f"the endpoint's certificate is not trusted: {seen.verify_message}. Correct the connection's host, or "
+                "let SSL_CERT_FILE name the certificates to trust."
+            )
+        if type(seen).__name__ == "SubjectTokenProviderError" and "token file" in str(seen):
+            return f"{seen}. The token of the connection's workload identity cannot be read."
+        kind = type(seen).__name__  # of httpx or httpx2, and of httpcore below
+        if _is_invalid_url(seen) or kind == "UnsupportedProtocol":
+            return f"the connection's host, or where it redirects to, is no URL ({kind})"
+        if kind == "LocalProtocolError" and "header" in str(seen):
+            return "a header of the connection's extra has characters in it that no header has"
+        seen = seen.__cause__ or seen.__context__
+    return ""
+
+
+def _is_invalid_url(error: BaseException) -> bool:
+    return type(error).__name__ == "InvalidURL"

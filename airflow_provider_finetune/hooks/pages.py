@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import openai
 from openai.types.fine_tuning import FineTuningJob
 
-from airflow_provider_finetune.hooks.bounds import NotTheApis
-from airflow_provider_finetune.jobs.payload import items, storable, text
+from airflow_provider_finetune.hooks.not_the_apis import NotTheApis
+from airflow_provider_finetune.jobs.payload import answered, items, name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+
+#: Items, bytes and seconds of a list at most, all its pages together. An organisation that has trained a job an hour
+#: for ten years is within.
+MOST_LISTED = 100_000
+LIST_BYTES = 128 << 20
+LIST_SECONDS = 900.0
 
 
 def payload(answer: object) -> dict[str, Any]:
@@ -20,7 +27,7 @@ def payload(answer: object) -> dict[str, Any]:
 
     :raises openai.APIError: the answer was none.
     """
-    found: dict[str, Any] = storable(_json(_read(answer)))
+    found: dict[str, Any] = answered(_json(_read(answer)))
     return found
 
 
@@ -46,26 +53,57 @@ def _read(answer: object) -> Any:
     raise NotTheApis()
 
 
+class Endless(NotTheApis):
+    """The list has more pages, bytes or seconds than any."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the list does not end within {what}, and is none")
+
+
+class _Pages:
+    """What a list may cost all in all, and which of its items are known."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self.bytes = 0
+        self.until = time.monotonic() + LIST_SECONDS
+
+    def new(self, answer: Any) -> tuple[list[Any], dict[str, str] | None]:
+        """Return what a page brings that is new, and how to ask for the next one; None where there is none."""
+        self.bytes += len(answer.http_response.content)
+        new, after = _new(answer.parse(), self.seen)
+        if after is not None:
+            if len(self.seen) >= MOST_LISTED:
+                raise Endless(f"{MOST_LISTED:,} items")
+            if self.bytes >= LIST_BYTES:
+                raise Endless(f"{LIST_BYTES >> 20} MB")
+            if time.monotonic() >= self.until:
+                raise Endless(f"{LIST_SECONDS:.0f} s")
+        return new, after
+
+
 def pages_of(ask: Callable[..., Any], *arguments: Any, **filters: Any) -> Iterator[list[Any]]:
-    """Yield what each page brings that is new; end when one brings nothing, for a server may repeat itself."""
-    seen: set[str] = set()
+    """Yield what each page brings that is new; end when one brings nothing, for a server may repeat itself.
+
+    :param ask: a method of the SDK's that lists, with the raw response.
+    :raises Endless: there is more than any endpoint has, so that what was listed tells nothing of what exists.
+    """
+    pages = _Pages()
     after: dict[str, str] | None = {}
     while after is not None:
         with _of_the_api():
-            page = ask(*arguments, **filters, **after)
-            new, after = _new(page, seen)
+            new, after = pages.new(ask(*arguments, **filters, **after))
         if new:
             yield new
 
 
 async def apages_of(ask: Callable[..., Any], *arguments: Any, **filters: Any) -> AsyncIterator[list[Any]]:
     """Yield what each page brings that is new, as :func:`pages_of`."""
-    seen: set[str] = set()
+    pages = _Pages()
     after: dict[str, str] | None = {}
     while after is not None:
         with _of_the_api():
-            page = await ask(*arguments, **filters, **after)
-            new, after = _new(page, seen)
+            new, after = pages.new(await ask(*arguments, **filters, **after))
         if new:
             yield new
 
@@ -79,7 +117,6 @@ def _of_the_api() -> Iterator[None]:
 
 
 def _new(page: Any, seen: set[str]) -> tuple[list[Any], dict[str, str] | None]:
-    """Return the items of a page that are new, and how to ask for the next one; None where there is none."""
     listed = _read(page).data
     if getattr(page, "error", None):
         raise NotTheApis("the answer is an error that calls itself a success, not a list")
@@ -97,4 +134,4 @@ def _key(item: Any) -> str:
 
 
 def _id(item: Any) -> str:
-    return text(getattr(item, "id", None)) or ""
+    return name(getattr(item, "id", None)) or ""

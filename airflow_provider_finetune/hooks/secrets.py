@@ -7,6 +7,7 @@ row has to think of it. The content of files is left as it is.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from urllib.request import getproxies
 
 import openai
 
+from airflow_provider_finetune.hooks.bounds import is_read_whole
+from airflow_provider_finetune.hooks.size import LONG
 from airflow_provider_finetune.jobs.secrets import Secrets, secrets_in, secrets_of_url
 
 if TYPE_CHECKING:
@@ -64,7 +67,7 @@ class _Answers:
                 response.headers[name] = hidden
 
     def body(self, response: Any) -> None:
-        if _is_to_be_read(response):
+        if is_read_whole(response):
             response.read()
             self._rewrite(response)
 
@@ -72,9 +75,12 @@ class _Answers:
         self.head(response)
 
     async def abody(self, response: Any) -> None:
-        if _is_to_be_read(response):
+        if is_read_whole(response):
             await response.aread()
-            self._rewrite(response)
+            if len(response.content) > LONG:
+                await asyncio.to_thread(self._rewrite, response)
+            else:
+                self._rewrite(response)
 
     def _rewrite(self, response: Any) -> None:
         secrets, said = self._of(response.request), response.text
@@ -93,7 +99,3 @@ class _Answers:
         response._content = hidden
         if hasattr(response, "_text"):
             del response._text
-
-
-def _is_to_be_read(response: Any) -> bool:
-    return not response.request.url.path.endswith("/content") and not response.has_redirect_location

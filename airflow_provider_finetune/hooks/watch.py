@@ -11,7 +11,7 @@ from airflow_provider_finetune.hooks.fine_tuning import SDK_ERRORS, explained, f
 from airflow_provider_finetune.hooks.pages import payload
 from airflow_provider_finetune.hooks.progress import EVENTS_SECONDS, WatchedProgress
 from airflow_provider_finetune.jobs.checkpoints import checkpoint_rows
-from airflow_provider_finetune.jobs.events import Unseen
+from airflow_provider_finetune.jobs.events import TOO_LONG_A_LOG, TOO_MANY_EVENTS, LogVolume, Unseen
 from airflow_provider_finetune.jobs.fault import FaultKind
 from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.outcome import outcome
@@ -65,6 +65,7 @@ class JobWatch:
         self.told: set[str] = set()
         self.progress = WatchedProgress(self.hook, job_id, self.unseen)
         self.out_of_contact = False
+        self.volume = LogVolume()
 
     def look(self) -> tuple[Job | None, Decision]:
         """Return the job as it is now and what that means. While the endpoint cannot be reached: no job, wait.
@@ -128,8 +129,14 @@ class JobWatch:
         events = unseen.in_order()
         self.progress.saw(job)
         self.progress.known.saw_events(events)
+        if unseen.is_full:
+            self.log.warning("%s", TOO_MANY_EVENTS)
         for event in events:
-            self.log.log(event.level, "%s", event.message)
+            if self.volume.takes(event, time.monotonic()):
+                self.log.log(event.level, "%s", event.message)
+            elif not self.volume.is_told:
+                self.volume.is_told = True
+                self.log.warning("%s", TOO_LONG_A_LOG)
             self.unseen.saw(event)
 
     def resume(self) -> None:

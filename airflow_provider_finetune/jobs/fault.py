@@ -53,6 +53,8 @@ _GONE = re.compile(r"\binvalid (training|validation)[_ ]file\b|\bno such file\b|
 #: A limit of a day is not over in minutes; nobody says so in seconds.
 _OF_THE_DAY = frozenset({"daily_rate_limit_exceeded"})
 LATER_SECONDS = 3600.0
+#: What an endpoint that says when to ask again can ask for, in seconds: a slip of its clock must not end a wait.
+LONGEST_WAIT = 3600.0
 #: Characters of an answer that are looked through for what it says.
 _MOST_READ = 10_000
 _NO_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "exceeded_quota"})
@@ -187,8 +189,8 @@ def _said(body: object, depth: int = 0) -> str:
 def _plain(text: str) -> str:
     """Return a text in one line; of a page of HTML, its title."""
     if re.match(r"\s*<(!doctype|html|head|body|\?xml)", text, re.IGNORECASE):
-        title = re.search(r"<(title|h1)[^>]*>([^<]*)", text, re.IGNORECASE)
-        text = unescape(title[2] if title else re.sub(r"<[^>]*>", " ", text))
+        title = re.search(r"<(title|h1)[^<>]*>([^<]*)", text, re.IGNORECASE)
+        text = unescape(title[2] if title else re.sub(r"<[^<>]*>", " ", text))
     return " ".join(text.split())
 
 
@@ -213,7 +215,7 @@ def _seconds(value: str | None) -> float | None:
         seconds = float(value) if value else None
     except ValueError:  # an HTTP date; rare enough to back off without it
         return None
-    return seconds if seconds is not None and 0 <= seconds < math.inf else None
+    return min(seconds, LONGEST_WAIT) if seconds is not None and 0 <= seconds < math.inf else None
 
 
 def has_no_list(fault: Fault | None) -> bool:

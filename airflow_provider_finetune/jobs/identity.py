@@ -100,6 +100,7 @@ class Match(StrEnum):
 
     OURS = "ours"  #: of this very request of this submission
     CHANGED = "changed"  #: of this submission, for another request
+    STRANGE = "strange"  #: it carries our metadata, and trains another model or on another file
     DOUBTFUL = "doubtful"  #: nothing tells it from a job of ours
     FOREIGN = "foreign"
 
@@ -126,22 +127,30 @@ class Marks(NamedTuple):
 def recognise(job: Job, marks: Marks) -> Match:
     """Return whose job it is, as far as it tells.
 
-    Its metadata decides. Without ours, a derived seed does, together with the base model and the training file. Nothing
-    less makes a job ours: what neither says so nor contradicts it is doubtful.
+    Its metadata decides, unless model or file contradict it: metadata can be guessed. Without ours, a derived seed
+    does, together with the base model and the training file. Nothing less makes a job ours: what neither says so nor
+    contradicts it is doubtful.
     """
     metadata = job.metadata or {}
     if metadata.keys() & {SUBMISSION_KEY, FINGERPRINT_KEY}:
         if metadata.get(SUBMISSION_KEY, marks.submission) != marks.submission:
             return Match.FOREIGN
-        return Match.OURS if metadata.get(FINGERPRINT_KEY) == marks.fingerprint else Match.CHANGED
+        if metadata.get(FINGERPRINT_KEY) != marks.fingerprint:
+            return Match.CHANGED
+        return Match.STRANGE if _contradicts(job, marks) else Match.OURS
     if job.seed and marks.seed and job.seed != marks.seed:
         return Match.FOREIGN
     same_file = job.training_file == marks.training_file
     same_model = is_same_model(marks.model, job.model)
     if marks.derived and job.seed and job.seed == marks.seed:
         return Match.OURS if same_file and same_model else Match.DOUBTFUL
-    contradicts = (job.training_file and not same_file) or (job.model and not same_model)
-    return Match.FOREIGN if contradicts else Match.DOUBTFUL
+    return Match.FOREIGN if _contradicts(job, marks) else Match.DOUBTFUL
+
+
+def _contradicts(job: Job, marks: Marks) -> bool:
+    """Return whether the job shows another model or training file than was asked for."""
+    other_file = bool(marks.training_file and job.training_file) and job.training_file != marks.training_file
+    return other_file or bool(marks.model and job.model and not _is_same_model(marks.model, job.model))
 
 
 def keeps_metadata(job: Job, marks: Marks) -> bool:

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_finetune.jobs.keys import LONGEST_CODE, MOST_TEXT, without_keys, without_prefixed_keys
-from airflow_provider_finetune.jobs.payload import count, epoch, mapping, number, storable, text
+from airflow_provider_finetune.jobs.payload import answered, count, epoch, mapping, name, number, text
 from airflow_provider_finetune.jobs.status import KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+#: Result files at most; the API has one.
+MOST_FILES = 100
 _NAMES = ("id", "model", "fine_tuned_model", "training_file", "validation_file")
 #: What endpoints call the documented statuses, beside other cases and hyphens.
 _SYNONYMS = {
@@ -87,17 +89,17 @@ class Job:
 
         :param payload: the decoded JSON object of a job.
         """
-        payload = storable(payload)
+        payload = answered(payload)
         seed = number(payload.get("seed"))
         files = payload.get("result_files")
-        result_files = tuple(f for f in files if isinstance(f, str)) if isinstance(files, list) else ()
-        names = (*(name for key in _NAMES if (name := _name(payload.get(key)))), *result_files)
+        result_files = tuple(filter(None, map(name, files[:MOST_FILES]))) if isinstance(files, list) else ()
+        names = (*filter(None, (_name(payload.get(key)) for key in _NAMES)), *result_files)
         model, finished_at = _name(payload.get("fine_tuned_model")), epoch(payload.get("finished_at"))
         error = _error(payload.get("error"), names)
         said = without_keys(text(payload.get("status")) or "unknown", 80)
         status = _status(said, finished_at, model, error)
         return cls(
-            id=text(payload.get("id")) or "",
+            id=name(payload.get("id")) or "",
             status=status,
             model=_name(payload.get("model")),
             fine_tuned_model=model,
@@ -111,8 +113,8 @@ class Job:
             metadata=mapping(payload.get("metadata")) or None,
             # Some endpoints say 0 where others say null, so a derived seed is never 0.
             seed=int(seed) if seed else None,
-            training_file=text(payload.get("training_file")),
-            validation_file=text(payload.get("validation_file")),
+            training_file=name(payload.get("training_file")),
+            validation_file=name(payload.get("validation_file")),
             method=mapping(payload.get("method")) or None,
             suffix=next((text(payload[name]) or "" for name in _SUFFIXES if name in payload), None),
             said=said if said != status else None,
@@ -165,5 +167,5 @@ def _error(value: object, about: Collection[str]) -> JobError | None:
 
 
 def _name(value: object) -> str | None:
-    name = text(value)
-    return name and without_prefixed_keys(name)
+    found = name(value)
+    return found and without_prefixed_keys(found)

@@ -10,6 +10,10 @@ from airflow_provider_finetune.jobs.payload import storable
 if TYPE_CHECKING:
     from airflow_provider_finetune.jobs.job import Job
 
+#: The hyperparameters of a job are a dozen numbers and words; an XCom stays small.
+MOST_VALUES = 200
+LONGEST_VALUE = 500
+
 
 def outcome(job: Job, checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the outcome of a job as small, plain JSON: the ``return_value`` of a task that waited for it.
@@ -25,7 +29,7 @@ def outcome(job: Job, checkpoints: list[dict[str, Any]]) -> dict[str, Any]:
         "checkpoints": checkpoints,
         "best_checkpoint": best_checkpoint(checkpoints),
         "trained_tokens": job.trained_tokens,
-        "hyperparameters": job.trained_with() or None,
+        "hyperparameters": storable(job.trained_with(), most_values=MOST_VALUES, longest=LONGEST_VALUE) or None,
         "result_files": list(job.result_files),
         "created_at": job.created_at,
         "finished_at": job.finished_at,

@@ -173,6 +173,8 @@ class JobProgress:
         self.changed.add("events")
         if found := _CHECKPOINT.search(event.message):
             self.checkpoints[int(found[1])] = found[2]
+            if len(self.checkpoints) > 2 * MOST_CHECKPOINTS:
+                self.checkpoints = dict(sorted(self.checkpoints.items())[-MOST_CHECKPOINTS:])
 
     def _note(self, **news: Any) -> None:
         if any(name not in self.state or self.state[name] != value for name, value in news.items()):

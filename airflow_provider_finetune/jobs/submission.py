@@ -102,6 +102,8 @@ class _Run:
         self.not_ours = set(attempt.foreign_job_ids)
         self.has_looked_before = False
         self.doubtful: tuple[Job, ...] = ()
+        #: Jobs that carry this submission's metadata and train something else.
+        self.strange: list[Job] = []
         #: Jobs of others that were alive at the last look.
         self.others: list[Job] = []
         self.taken_over = False
@@ -218,6 +220,7 @@ class _Run:
         """Return this submission's jobs for this very request, oldest first."""
         jobs: list[Job] = []
         doubtful: list[Job] = []
+        strange: list[Job] = []
         self.others = []
         for job in sorted(listed, key=newest_first):
             match = recognise(job, self.marks)
@@ -227,18 +230,19 @@ class _Run:
                 self.others.append(job)
                 if match is Match.CHANGED:
                     yield from self._tell_changed(job.id, job)
-            if match is Match.DOUBTFUL and job not in jobs and job.status not in DEAD:
-                doubtful.append(job)
-        self._sort_out(doubtful)
+            if match in (Match.DOUBTFUL, Match.STRANGE) and job not in jobs and job.status not in DEAD:
+                (doubtful if match is Match.DOUBTFUL else strange).append(job)
+        self._sort_out(doubtful, strange)
         if known is not None and all(job.id != known.id for job in jobs):
             jobs.insert(sum(newest_first(job) < newest_first(known) for job in jobs), known)
         return jobs[::-1]
 
-    def _sort_out(self, doubtful: list[Job]) -> None:
+    def _sort_out(self, doubtful: list[Job], strange: list[Job]) -> None:
         """Tell the jobs that may be this submission's from those that cannot, though neither shows a mark."""
         if self.since is None:
             self.has_looked_before = True
-            self.not_ours |= {job.id for job in doubtful}
+            self.not_ours |= {job.id for job in (*doubtful, *strange)}
+        self.strange = [job for job in strange if job.id not in self.not_ours]
         # Only where nobody has looked before does the endpoint's time have to tell what was there already.
         begin = 0.0 if self.has_looked_before else (self.since or 0.0) - CLOCK_SKEW
         unknown = (job for job in doubtful if job.id not in self.not_ours and not self.metadata_is_kept)
@@ -267,6 +271,8 @@ class _Run:
         while True:
             if self.doubtful:
                 raise SubmissionFault("tell which job is this task's", unsettled=True, candidates=self.doubtful)
+            if self.strange:
+                raise SubmissionFault(self._who_is(self.strange[0]))
             began = self._epoch()
             yield from self._remember(None, since=began)
             answer = yield Create(self.without)
@@ -298,6 +304,14 @@ class _Run:
                 return (yield from self._take(found))
             if tries == MAX_TRIES and not self.doubtful:
                 raise SubmissionFault(doing, fault, unsettled=fault.kind is FaultKind.LOST)
+
+    def _who_is(self, job: Job) -> str:
+        return (
+            f"Fine-tuning job {job.id} carries the metadata of this task, but trains {job.model} on "
+            f"{job.training_file}, where {self.marks.model} on {self.marks.training_file} was asked for. Nothing was "
+            f"created, and nothing cancelled.\nIf it is this task's job all the same, set existing_job_id={job.id!r}; "
+            f"if it is somebody else's, set foreign_job_ids={[job.id]!r}. Then clear the task."
+        )
 
     def _back_off(self, fault: Fault, doing: str, tries: int) -> Generator[Action, Any, None]:
         wait = fault.retry_after if fault.retry_after is not None else 2.0**tries
@@ -376,6 +390,14 @@ class _Run:
 
     def _check_marks(self, created: Job) -> Generator[Action, Any, None]:
         """Say so when the endpoint has not kept all that the job would be found by."""
+        if recognise(created, self.marks) is Match.STRANGE:
+            yield Note(
+                f"Asked for {self.marks.model} on {self.marks.training_file}, the endpoint shows {created.id} as "
+                f"{created.model} on {created.training_file}.",
+                warning=True,
+            )
+            # Then it does so with all of this submission's jobs.
+            self.marks = self.marks._replace(model=created.model or "", training_file=created.training_file or "")
         if keeps_metadata(created, self.marks):
             self.metadata_is_kept = True
             return

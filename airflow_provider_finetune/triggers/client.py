@@ -40,8 +40,14 @@ async def open_client(conn_id: str) -> AsyncOpenAI:
     # Importing the SDK takes a second and reading the CA certificates a tenth, which the event loop does not have.
     in_thread = asyncio.get_running_loop().run_in_executor
     hooks = await in_thread(_opening, _import_hooks)
-    opening = hooks.FineTuningHook(conn_id=conn_id).aget_conn()
-    client: AsyncOpenAI = await in_thread(_opening, asyncio.run, opening) if _connections_anywhere() else await opening
+    hook = hooks.FineTuningHook(conn_id=conn_id)
+    hook.answer_size = hooks.TRIGGERER
+    client: AsyncOpenAI
+    if _connections_anywhere():
+        # Made in the thread: a wait may end before its turn comes.
+        client = await in_thread(_opening, lambda: asyncio.run(hook.aget_conn()))
+    else:
+        client = await hook.aget_conn()
     # The SDK's default of 600 s would let one hanging request hold up every job.
     quick: AsyncOpenAI = hooks.for_short_answers(client)
     return quick.with_options(max_retries=0)

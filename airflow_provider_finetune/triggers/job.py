@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_finetune.jobs.events import Event, Unseen
+from airflow_provider_finetune.jobs.events import TOO_LONG_A_LOG, Event, LogVolume, Unseen
 from airflow_provider_finetune.jobs.goal import goes_on
 from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.status import Kind, OnPaused, consider
@@ -74,6 +74,7 @@ class FineTuningJobTrigger(BaseTrigger):
         self.if_gone = if_gone
         self.limit = limit
         self.progress = Progress(self)
+        self.volume = LogVolume()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments."""
@@ -142,7 +143,11 @@ class FineTuningJobTrigger(BaseTrigger):
         return self._event(_EVENTS[decision.kind], job, decision.reason)
 
     def _show(self, event: Event) -> None:
-        self.log.log(event.level, "%s", event.message)
+        if self.volume.takes(event, time.monotonic()):
+            self.log.log(event.level, "%s", event.message)
+        elif not self.volume.is_told:
+            self.volume.is_told = True
+            self.log.warning("%s", TOO_LONG_A_LOG)
         # Only what the log shows counts as seen: the worker takes up from there.
         self.unseen.saw(event)
 

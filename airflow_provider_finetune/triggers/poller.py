@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from airflow_provider_finetune.jobs import polling
+from airflow_provider_finetune.jobs.events import TOO_MANY_EVENTS
 from airflow_provider_finetune.jobs.fault import Fault, FaultKind
 from airflow_provider_finetune.jobs.job import Job
-from airflow_provider_finetune.jobs.payload import items, text
+from airflow_provider_finetune.jobs.payload import MOST_ITEMS, items, name
 from airflow_provider_finetune.triggers.client import open_client, unusable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from openai import AsyncOpenAI
 
@@ -38,6 +39,8 @@ EVENTS_SECONDS = 10.0
 LEAST_EVENTS = 2
 #: How many waits are told something before the event loop gets its turn.
 AT_ONCE = 25
+#: Reading an answer that takes a second of the processor is followed by a rest of so many.
+RESTS = 4.0
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
 _budgets: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, polling.Budget]] = WeakKeyDictionary()
 
@@ -67,6 +70,7 @@ class Wait:
     job_id: str
     unseen: Unseen
     older: str | None = None
+    is_told: bool = False
     updates: asyncio.Queue[Update] = field(default_factory=asyncio.Queue)
 
 
@@ -102,12 +106,15 @@ class Poller:
         budgets = _budgets.setdefault(asyncio.get_running_loop(), {})
         self.budget = budgets.setdefault(conn_id, polling.Budget(requests_per_minute()))
         self.back_off = polling.BackOff()
+        self.is_told = False
         self.can_list = True
         self.list_again = 0.0
         self.events_again = 0.0
         self.events_busy = False
         self.client: AsyncOpenAI | None = None
         self.answered_at = 0.0
+        #: Nothing is asked before: an endpoint whose answers are long to read does not get the whole processor.
+        self.rests_until = 0.0
         self.event_turns: deque[Wait] = deque()
         self.changed = asyncio.Event()
         self.wakes_at = 0.0
@@ -293,6 +300,7 @@ class Poller:
                 wait.job_id, limit=polling.PAGE, timeout=EVENTS_SECONDS, **_after(wait.older)
             ),
             seconds=EVENTS_SECONDS,
+            read=lambda answer: _add(wait.unseen, answer),
             key_is_fresh=True,  # or the looks at the jobs will tell
         )
         was_busy = self.events_busy
@@ -308,10 +316,12 @@ class Poller:
             else:
                 self.events_again = time.monotonic() + max(polling.MAX_BACK_OFF, answer.retry_after or 0.0)
             return False
-        page = items(answer)
-        if wait.unseen.add(page) and answer.get("has_more") and (last := text(page[-1].get("id"))):
-            wait.older = last
+        if answer:
+            wait.older = answer
             return True
+        if wait.unseen.is_full and not wait.is_told:
+            wait.is_told = True
+            wait.updates.put_nowait(Update(note=TOO_MANY_EVENTS))
         events = wait.unseen.in_order()
         wait.older = None
         for event in events:
@@ -325,23 +335,39 @@ class Poller:
 
     async def _ask(self, step: polling.ListPage | polling.Retrieve) -> Any:
         if isinstance(step, polling.Retrieve):
-            answer = await self._ask_for(lambda client: client.fine_tuning.jobs.with_raw_response.retrieve(step.job_id))
-            return answer if isinstance(answer, Fault) else Job.from_api(answer)
-        answer = await self._ask_for(
-            lambda client: client.fine_tuning.jobs.with_raw_response.list(limit=polling.PAGE, **_after(step.after))
+            return await self._ask_for(
+                lambda client: client.fine_tuning.jobs.with_raw_response.retrieve(step.job_id),
+                read=lambda answer: _job(answer, step.job_id),
+            )
+        return await self._ask_for(
+            lambda client: client.fine_tuning.jobs.with_raw_response.list(limit=polling.PAGE, **_after(step.after)),
+            read=self._page,
         )
-        if isinstance(answer, Fault):
-            return answer
-        return [Job.from_api(item) for item in items(answer) if item.get("id")], bool(answer.get("has_more"))
 
-    async def _ask_for(self, request: Any, *, seconds: float | None = None, key_is_fresh: bool = False) -> Any:
-        """Carry out one request within the budget; return the decoded answer, or a fault.
+    def _page(self, answer: dict[str, Any]) -> tuple[list[Job], bool]:
+        """Return the jobs of a page, and whether there are more."""
+        jobs = [Job.from_api(item) for item in items(answer)]
+        if len(jobs) == MOST_ITEMS and not self.is_told:
+            self.is_told = True
+            log.warning("Of a page of fine-tuning jobs, the first %s are read: %s", MOST_ITEMS, self.conn_id)
+        return [job for job in jobs if job.id], bool(answer.get("has_more"))
 
+    async def _ask_for(
+        self,
+        request: Any,
+        *,
+        read: Callable[[dict[str, Any]], Any],
+        seconds: float | None = None,
+        key_is_fresh: bool = False,
+    ) -> Any:
+        """Carry out one request within the budget; return what is read in the answer, or a fault.
+
+        :param read: makes of the decoded answer what is wanted of it; what it raises is a fault.
         :param seconds: for the whole of it, from opening a connection to the end of the answer; None for what the
             client was given.
         """
         # Only this poller's one task asks, so that nobody else spends what it has waited for.
-        await asyncio.sleep(self.budget.wait(time.monotonic()))
+        await asyncio.sleep(max(self.budget.wait(time.monotonic()), self.rests_until - time.monotonic()))
         self.budget.spend(time.monotonic())
         try:
             client = self.client = self.client or await open_client(self.conn_id)
@@ -357,24 +383,41 @@ class Poller:
             async with asyncio.timeout(seconds):
                 response = await request(client)
             # The raw answer, undecoded by the SDK: thousands of typed models a minute would cost whole CPU seconds.
-            answer = response.http_response.json()
+            answer = await self._read(response.http_response, read)
         except SDK_ERRORS as error:
             fault = fault_of(error).when_reading()
             if fault.status == 401 and not key_is_fresh:
                 # The key may have been changed in the connection since.
                 await self._forget_client()
-                return await self._ask_for(request, seconds=seconds, key_is_fresh=True)
+                return await self._ask_for(request, read=read, seconds=seconds, key_is_fresh=True)
             return fault
         except TimeoutError:
             return Fault(FaultKind.LOST, message=f"no whole answer within {seconds:.0f} s")
-        except Exception as error:  # noqa: BLE001 - a body that is not text, a token that cannot be had: one request's
+        except Exception as error:  # noqa: BLE001 - whatever the answer makes of the rules: it is one request's
             return Fault(FaultKind.LOST, message=type(error).__name__)
-        if not isinstance(answer, dict):
-            return Fault(FaultKind.LOST, message="the answer is not JSON as the API describes it")
         self.answered_at = time.monotonic()
         if self.back_off.succeeded():
             await self._note("The endpoint answers again.")
         return answer
+
+    async def _read(self, response: Any, read: Callable[[dict[str, Any]], Any]) -> Any:
+        """Return what is read in an answer, without holding up the loop, and with a rest behind what was long."""
+
+        def decoded() -> tuple[Any, float]:
+            began = time.thread_time()
+            answer = response.json()
+            if not isinstance(answer, dict):
+                raise not_the_apis()
+            return read(answer), time.thread_time() - began
+
+        from airflow_provider_finetune.hooks.fine_tuning import not_the_apis
+        from airflow_provider_finetune.hooks.size import LONG
+
+        if len(response.content) <= LONG:
+            return decoded()[0]
+        found, seconds = await asyncio.to_thread(decoded)
+        self.rests_until = time.monotonic() + RESTS * seconds
+        return found
 
     async def _forget_client(self) -> None:
         client, self.client = self.client, None
@@ -387,6 +430,23 @@ def requests_per_minute() -> int:
     from airflow.providers.common.compat.sdk import conf
 
     return max(1, int(conf.getint("finetune", "requests_per_minute", fallback=300)))
+
+
+def _job(answer: dict[str, Any], job_id: str) -> Job:
+    """Return the job that an answer shows.
+
+    :raises openai.APIError: it shows another one.
+    """
+    from airflow_provider_finetune.hooks.fine_tuning import about_it
+
+    return about_it(Job.from_api(answer), job_id)
+
+
+def _add(unseen: Unseen, answer: dict[str, Any]) -> str | None:
+    """Add a page of events to those that are unseen; return behind which one to go on, None when that is all."""
+    page = items(answer)
+    more = unseen.add(page) and answer.get("has_more")
+    return name(page[-1].get("id")) if more else None
 
 
 def _after(job_id: str | None) -> dict[str, str]:

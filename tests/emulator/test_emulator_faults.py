@@ -371,3 +371,43 @@ def test_importing_the_package_loads_nothing_but_the_standard_library():
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_a_flood_ends_when_the_client_has_had_enough_and_the_emulator_goes_on(emulator, client):
+    emulator.fault("flood", "GET", JOBS)
+    with client.with_streaming_response.fine_tuning.jobs.list() as answer:
+        read = sum(len(piece) for piece, _ in zip(answer.iter_bytes(65536), range(50), strict=False))
+    assert read == 50 * 65536
+    assert client.fine_tuning.jobs.list().data == []
+
+
+def test_a_flood_may_end_by_itself(emulator, client):
+    emulator.fault("flood", "GET", JOBS, megabytes=2)
+    assert len(client.fine_tuning.jobs.list().data[0]) == 2 << 20
+
+
+def test_a_bomb_is_small_until_it_is_unpacked(emulator, client):
+    emulator.fault("bomb", "GET", JOBS, megabytes=3)
+    with client.with_streaming_response.fine_tuning.jobs.list() as answer:
+        assert len(answer.http_response.read()) > 3 << 20
+        assert answer.http_response.num_bytes_downloaded < 20_000
+
+
+def test_a_redirect_leads_to_another_host(emulator, client):
+    emulator.fault("redirect", "GET", JOBS, location="http://192.0.2.7/v1")
+    with pytest.raises(openai.APIStatusError) as e:
+        client.with_options(http_client=openai.DefaultHttpxClient(follow_redirects=False)).fine_tuning.jobs.list()
+    assert e.value.response.headers["location"] == f"http://192.0.2.7/v1{JOBS}"
+
+
+def test_an_impostor_is_right_but_for_the_ids(emulator, client, submit):
+    job = submit()
+    emulator.fault("impostor", "GET", f"{JOBS}/*")
+    other = client.fine_tuning.jobs.retrieve(job.id)
+    assert other.id != job.id
+    assert other.model == job.model
+
+
+def test_a_drip_is_the_right_answer_if_one_waits(emulator, client):
+    emulator.fault("drip", "GET", JOBS, seconds=0.001)
+    assert client.fine_tuning.jobs.list().data == []

@@ -17,8 +17,8 @@ import openai
 import pytest
 
 from airflow_provider_finetune.exceptions import EndpointUnreachable, RequestRefused
-from airflow_provider_finetune.hooks.bounds import NotTheApis
 from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook, explained
+from airflow_provider_finetune.hooks.not_the_apis import NotTheApis
 from tests.odd_endpoint import Answer, answering, drip, of
 
 pytestmark = pytest.mark.timeout(40)

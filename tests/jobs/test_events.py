@@ -5,10 +5,20 @@ from __future__ import annotations
 from itertools import count as count_up
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_finetune.jobs.events import MOST_EVENTS, MOST_MARKS, Event, Unseen
+from airflow_provider_finetune.jobs.events import (
+    LOG_CHARACTERS,
+    LOG_CHARACTERS_AN_HOUR,
+    MOST_CHARACTERS,
+    MOST_EVENTS,
+    MOST_MARKS,
+    Event,
+    LogVolume,
+    Unseen,
+)
 from airflow_provider_finetune.jobs.payload import items
 
 if TYPE_CHECKING:
@@ -174,3 +184,48 @@ def test_a_key_in_a_message_is_not_shown() -> None:
     event = Event.from_api({"message": "wandb refused key sk-abcdef1234567890abcd"})
     assert "abcdef" not in event.message
     assert event.message.startswith("wandb refused")
+
+
+def test_events_are_collected_up_to_so_many_characters_and_no_more() -> None:
+    unseen = Unseen()
+    page = [{"id": f"e{n}", "created_at": n + 1, "message": f"{n} " + "x" * 3000} for n in range(1000)]
+    assert not unseen.add(page)
+    assert unseen.is_full
+    assert sum(len(event.message) for event in unseen.in_order()) <= MOST_CHARACTERS + 4000
+
+
+def test_an_id_that_is_longer_than_any_is_none_and_its_event_is_seen_once_all_the_same() -> None:
+    event = {"id": "x" * 3_000_000, "created_at": 7, "message": "once"}
+    unseen = Unseen()
+    unseen.add([event, event])
+    (seen,) = unseen.in_order()
+    unseen.saw(seen)
+    again = unseen.afresh()
+    again.add([event])
+    assert (seen.id, again.in_order()) == ("", [])
+
+
+def test_of_an_events_data_its_numbers_are_kept() -> None:
+    data = {"step": 1, "loss": 0.5, "text": "x" * 1_000_000, "n" * 1000: 1, "list": [1] * 100_000}
+    assert Event.from_api({"data": data}).data == {"step": 1, "loss": 0.5}
+    many = Event.from_api({"data": {str(n): n for n in range(100_000)}}).data
+    assert many is not None
+    assert len(many) == 40
+
+
+def test_a_log_takes_so_much_at_once_and_some_more_each_hour() -> None:
+    volume, event = LogVolume(), Event("e", 1, 20, "x" * 900)
+    taken = sum(volume.takes(event, 1.0) for _ in range(10_000))
+    assert taken == LOG_CHARACTERS // 1000
+    assert not volume.takes(event, 2.0)
+    assert sum(volume.takes(event, 3602.0) for _ in range(10_000)) == pytest.approx(
+        LOG_CHARACTERS_AN_HOUR / 1000, abs=1
+    )
+
+
+def test_a_training_of_ten_thousand_steps_fits_into_the_log_at_once() -> None:
+    volume = LogVolume()
+    assert all(
+        volume.takes(Event("e", n, 20, f"Step {n}/10000: training loss=0.123456, validation loss=0.123456"), 1.0)
+        for n in range(10_000)
+    )

@@ -278,3 +278,20 @@ def test_the_id_that_a_request_is_about_stays_readable_and_a_key_beside_it_does_
 )
 def test_what_is_no_key_stays_readable(text: str) -> None:
     assert without_keys(text) == text
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("999999999", 3600.0), ("1e300", 3600.0), ("3600", 3600.0), ("7", 7.0)]
+)
+def test_an_endpoint_can_ask_for_an_hour_at_most(header: str, seconds: float) -> None:
+    assert read_fault(429, None, header).retry_after == seconds
+
+
+@pytest.mark.parametrize("text", ["<html>" + "<" * 50_000, "<html>" + "<title" * 9000, "<html>" + "<a " * 20_000])
+def test_a_page_that_is_meant_to_be_slow_is_read_as_any_other(text: str) -> None:
+    assert len(read_fault(500, text).message) <= 400
+
+
+def test_an_error_is_short_however_long_its_parts_are() -> None:
+    error = {"error": {"code": "c" * 6_000_000, "param": "p" * 6_000_000, "message": "m" * 6_000_000, "type": "t"}}
+    assert len(read_fault(500, error).explain("ask")) < 1500

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_finetune.jobs.identity import OWN_KEYS, Submission, check_user_metadata
+from airflow_provider_finetune.jobs.identity import OWN_KEYS, Marks, Match, Submission, check_user_metadata, recognise
+from airflow_provider_finetune.jobs.job import Job
 
 NIGHTLY = Submission("retrain", "scheduled__2026-11-01T00:00:00+00:00", "create")
 
@@ -77,3 +80,32 @@ def test_ids_longer_than_a_value_may_be_are_cut_and_still_told_apart() -> None:
     one, other = (Submission("d" * 600 + end, "r", "t") for end in "ab")
     assert one.metadata("f")["airflow_dag_id"] == "d" * 512
     assert one.key != other.key
+
+
+MARKS = Marks(NIGHTLY.key, "f" * 16, model="gpt-4.1-mini", training_file="file-1")
+
+
+def shown(**fields: Any) -> Job:
+    """A job with the metadata of the submission, as the endpoint shows it."""
+    return Job.from_api({"id": "ftjob-1", "status": "running", "metadata": NIGHTLY.metadata("f" * 16), **fields})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model": "other-model", "training_file": "file-2"},
+        {"model": "gpt-4.1-mini", "training_file": "file-2"},
+        {"model": "other-model", "training_file": "file-1"},
+        {"training_file": "file-2"},
+        {"model": "other-model"},
+    ],
+)
+def test_metadata_that_a_stranger_could_guess_do_not_make_a_job_ours(fields: dict[str, Any]) -> None:
+    assert recognise(shown(**fields), MARKS) is Match.STRANGE
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"model": "openai/gpt-4.1-mini-2025-04-14"}, {"model": "GPT-4.1-mini", "training_file": "file-1"}]
+)
+def test_what_an_endpoint_leaves_out_or_says_in_other_words_contradicts_nothing(fields: dict[str, Any]) -> None:
+    assert recognise(shown(**fields), MARKS) is Match.OURS

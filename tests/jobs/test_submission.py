@@ -484,3 +484,31 @@ def test_a_double_that_the_endpoint_does_not_know_yet_is_cancelled_a_little_late
     endpoint.carry_out = carry_out  # type: ignore[method-assign]
     endpoint.submit(RETRY)
     assert [one.status for one in endpoint.jobs] == ["running", "cancelled"]
+
+
+# -- a stranger's job with our metadata
+
+STRANGE = job(0, model="other-model", training_file="file-2")
+
+
+def test_a_retry_neither_takes_nor_cancels_a_strangers_job_with_our_metadata_and_creates_none_beside_it() -> None:
+    endpoint = Endpoint([STRANGE])
+    with pytest.raises(
+        SubmissionFault, match=r"trains other-model on file-2, where model on file-1 was asked for"
+    ) as e:
+        endpoint.submit(RETRY)
+    assert "existing_job_id='ftjob-0'" in str(e.value)
+    assert (endpoint.count(Create), endpoint.count(Cancel)) == (0, 0)
+
+
+def test_a_strangers_job_that_the_user_names_as_foreign_holds_up_nothing() -> None:
+    endpoint = Endpoint([STRANGE])
+    submitted = endpoint.submit(replace(RETRY, foreign_job_ids=("ftjob-0",)))
+    assert (submitted.job.id, submitted.created) == ("ftjob-1", True)
+    assert endpoint.count(Cancel) == 0
+
+
+def test_a_strangers_job_that_was_there_before_the_first_try_holds_up_nothing() -> None:
+    endpoint = Endpoint([STRANGE])
+    assert endpoint.submit(FIRST).job.id == "ftjob-1"
+    assert endpoint.count(Cancel) == 0

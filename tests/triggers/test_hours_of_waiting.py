@@ -136,7 +136,7 @@ def test_jobs_that_hang_hold_up_no_other_for_longer_than_one_request(world: Worl
         if path.startswith("/hangs"):
             await asyncio.sleep(30)  # of virtual time, as long as the poller lets a request take
             raise httpx.ReadTimeout("no answer")
-        return NO_LIST if not path else NO_EVENTS if path.endswith("/events") else running("good")
+        return NO_LIST if not path else NO_EVENTS if path.endswith("/events") else running(path.removeprefix("/"))
 
     world.wait(answer, 3, **{f"hangs-{n}": MINUTE for n in range(30)}, good=MINUTE)
     assert max(world.gaps("/good")[5:]) < 1.1 * MINUTE + 30 + 1
@@ -159,7 +159,7 @@ def test_an_answer_that_trickles_holds_up_no_other_for_longer_than_one_request(w
     async def answer(path: str) -> httpx.Response:
         if path == "/trickles":
             return trickle()
-        return NO_LIST if not path else NO_EVENTS if path.endswith("/events") else running("good")
+        return NO_LIST if not path else NO_EVENTS if path.endswith("/events") else running(path.removeprefix("/"))
 
     world.wait(answer, 3, trickles=MINUTE, good=MINUTE)
     assert max(world.gaps("/good")[5:]) < 1.1 * MINUTE + 30 + 1
@@ -231,7 +231,7 @@ def test_an_outage_is_noticed_and_waited_through_whoever_waits_beside(world: Wor
             return httpx.Response(503, json={"error": {"message": "down"}}, headers={"retry-after": "1200"})
         if path == "/bad":
             return httpx.Response(500, json={"error": {"message": "odd"}})
-        return NO_LIST if not path else NO_EVENTS if path.endswith("/events") else running("good")
+        return NO_LIST if not path else NO_EVENTS if path.endswith("/events") else running(path.removeprefix("/"))
 
     start = world.clock.now
     world.wait(answer, 2, good=MINUTE, **other)
@@ -248,7 +248,7 @@ def test_a_job_that_cannot_be_read_says_so_once_in_its_own_log_only(world: World
     async def answer(path: str) -> httpx.Response:
         if path == "/bad":
             return httpx.Response(500, json={"error": {"message": "odd"}})
-        return NO_LIST if not path else NO_EVENTS if path.endswith("/events") else running("good")
+        return NO_LIST if not path else NO_EVENTS if path.endswith("/events") else running(path.removeprefix("/"))
 
     world.wait(answer, 2, good=MINUTE, bad=MINUTE)
     assert [("odd" in note, "less and less often" in note) for _, note in world.notes("bad")] == [(True, True)]
