@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from airflow_provider_finetune.emulator.faults import Fault
-
 KINDS = ("drip", "flood", "bomb", "redirect", "impostor")
 MB = 1024 * 1024
 _JSON = ((b"content-type", b"application/json"),)
 _HEAD = b'{"object": "list", "has_more": true, "data": ["'
+
+
+class Fault(Protocol):
+    """What is wanted, as :mod:`.faults` describes it."""
+
+    seconds: float | None
+    megabytes: int | None
+    location: str
+
+    @property
+    def kind(self) -> str: ...
 
 
 async def answer(
@@ -38,7 +47,7 @@ async def answer(
             pause = 0.5 if fault.seconds is None else fault.seconds
     elif fault.kind == "redirect":
         location = f"{fault.location}{scope['path'].removeprefix('/v1')}".encode()
-        start |= {"status": 307, "headers": [(b"location", location)]}
+        start["status"], start["headers"] = 307, [(b"location", location)]
     elif fault.kind == "bomb":
         start["headers"].append((b"content-encoding", b"gzip"))
         pieces = _bomb(fault.megabytes or 1000)

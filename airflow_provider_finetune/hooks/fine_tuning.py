@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 import time
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import openai
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.providers.openai.hooks.openai import OpenAIHook
 
 from airflow_provider_finetune.endpoints import Endpoint, endpoint_for
-from airflow_provider_finetune.exceptions import EndpointBusy, EndpointUnreachable, FineTuningError, RequestRefused
-from airflow_provider_finetune.hooks.bounds import RedirectRefused, bounded, for_short_answers, for_uploads
-from airflow_provider_finetune.hooks.not_the_apis import NotTheApis
-from airflow_provider_finetune.hooks.options import checked, named, sent_by, usable, why_never
+from airflow_provider_finetune.hooks.bounds import bounded, for_short_answers, for_uploads
+from airflow_provider_finetune.hooks.errors import SDK_ERRORS as SDK_ERRORS
+from airflow_provider_finetune.hooks.errors import error_for as error_for
+from airflow_provider_finetune.hooks.errors import explained as explained
+from airflow_provider_finetune.hooks.errors import fault_of as fault_of
+from airflow_provider_finetune.hooks.not_the_apis import about_it as about_it
+from airflow_provider_finetune.hooks.not_the_apis import not_the_apis as not_the_apis
+from airflow_provider_finetune.hooks.options import checked, named, usable
 from airflow_provider_finetune.hooks.pages import apages_of, pages_of
 from airflow_provider_finetune.hooks.pages import payload as payload
 from airflow_provider_finetune.hooks.secrets import without_secrets
@@ -27,12 +29,10 @@ from airflow_provider_finetune.hooks.size import TRIGGERER as TRIGGERER
 from airflow_provider_finetune.hooks.size import WORKER, Size
 from airflow_provider_finetune.jobs.checkpoints import MOST_CHECKPOINTS
 from airflow_provider_finetune.jobs.events import Event, Unseen
-from airflow_provider_finetune.jobs.fault import Fault, FaultKind, read_fault
-from airflow_provider_finetune.jobs.keys import LONGEST_CODE, without_keys
-from airflow_provider_finetune.jobs.payload import MOST_ITEMS, epoch, mapping, name, text
+from airflow_provider_finetune.jobs.payload import MOST_ITEMS, epoch, mapping, text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from openai import AsyncOpenAI, OpenAI
     from openai.types import FileDeleted, FileObject, Model, ModelDeleted
@@ -41,11 +41,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_finetune.endpoints import Endpoint
 
-Answer = TypeVar("Answer")
 PAGE = 100
-#: What a call of the SDK raises when the endpoint refuses, fails, or does not speak the protocol.
-#: What cannot be read is a ValueError: no JSON, no text, a number with too many digits.
-SDK_ERRORS = (openai.OpenAIError, ValueError, RecursionError)
 
 
 class FineTuningHook(OpenAIHook):
@@ -361,83 +357,6 @@ class FineTuningHook(OpenAIHook):
             return
         async with await self.aget_conn() as client:
             yield for_short_answers(client) if quick else client
-
-
-def about_it(answer: Answer, wanted: str) -> Answer:
-    """Return the answer to a question about one object, an object with an ``id``, if it is about that.
-
-    :raises openai.APIError: it is about another one, or does not say about which.
-    """
-    if (found := name(getattr(answer, "id", None))) != wanted:
-        about = without_keys(found, LONGEST_CODE, (wanted,)) if found else "nothing that has an id"
-        raise NotTheApis(f"the answer is about {about}, which was not asked for, and is none")
-    return answer
-
-
-def fault_of(error: Exception) -> Fault:
-    """Return what one of :data:`SDK_ERRORS` means for the request behind it."""
-    if isinstance(error, openai.APIStatusError):
-        retry_after = error.response.headers.get("retry-after")
-        return read_fault(error.status_code, error.body, retry_after, about=_about(error), asked=sent_by(error.request))
-    if isinstance(error, RedirectRefused):
-        return Fault(FaultKind.REFUSED, message=f"{error.message}.", asked=sent_by(error.request))
-    if isinstance(error, openai.OpenAIError) and (why := why_never(error)):
-        return Fault(FaultKind.REFUSED, message=without_keys(why), asked=sent_by(getattr(error, "request", None)))
-    if isinstance(error, openai.APIConnectionError):
-        cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ", no whole answer in time"
-        return read_fault(None, cause=f"{type(error).__name__}{cause}", asked=sent_by(error.request))
-    if isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIError):
-        return read_fault(None, cause=str(error))  # no token was to be had, with which to ask
-    return read_fault(None, cause=str(error if isinstance(error, NotTheApis) else NotTheApis()))
-
-
-def _about(error: openai.APIError) -> list[str]:
-    """Return the ids that the request named, which the answer may repeat."""
-    names = [part for part in error.request.url.path.split("/") if part]
-    with suppress(RuntimeError, ValueError):  # an upload is not kept, and is no JSON
-        names += [value for value in mapping(json.loads(error.request.content)).values() if isinstance(value, str)]
-    return names
-
-
-def not_the_apis() -> openai.APIError:
-    """Return the error for an answer that is not the API's, which the SDK itself takes for one."""
-    return NotTheApis()
-
-
-@contextmanager
-def explained(doing: str, *, reading: bool = False) -> Iterator[None]:
-    """Turn the SDK's exceptions into this provider's, which say what to do and hold no secret.
-
-    :param doing: what is being tried: ``"retrieve fine-tuning job ftjob-1"``.
-    :param reading: whether it costs nothing, so that a lack of credit is no reason to give up.
-    :raises RequestRefused: the endpoint refused, and would again.
-    :raises EndpointBusy: the endpoint says that it is busy, or not ready yet.
-    :raises EndpointUnreachable: no answer, or the endpoint is in trouble.
-    """
-    try:
-        yield
-    except FineTuningError:
-        raise
-    except SDK_ERRORS as error:
-        # "from None": the SDK's message may quote the key, and a traceback would print it.
-        fault = fault_of(error)
-        raise error_for(fault.when_reading() if reading else fault, doing) from None
-
-
-def error_for(fault: Fault, doing: str, endpoint: Endpoint | None = None) -> FineTuningError:
-    """Return the exception for a fault that could not be dealt with.
-
-    :param doing: what was tried.
-    :param endpoint: what is known of the endpoint, for its advice.
-    """
-    return _ERRORS[fault.kind](fault.explain(doing, endpoint.advice if endpoint else None))
-
-
-_ERRORS: dict[FaultKind, type[FineTuningError]] = {
-    FaultKind.REFUSED: RequestRefused,
-    FaultKind.BUSY: EndpointBusy,
-    FaultKind.LOST: EndpointUnreachable,
-}
 
 
 def _filter(metadata: Mapping[str, str] | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -37,11 +36,11 @@ def usable(conn_id: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, (openai.OpenAIError, TypeError, ValueError)) and not _is_invalid_url(error):
+        if not isinstance(error, (openai.OpenAIError, TypeError, ValueError)) and not is_invalid_url(error):
             raise
         no_key = isinstance(error, openai.OpenAIError)
         why = "it has no API key (password)" if no_key else without_keys(str(error))
-        if _is_invalid_url(error):  # which may repeat a password
+        if is_invalid_url(error):  # which may repeat a password
             why = "its host is no URL, such as https://host/v1"
         raise RequestRefused(
             f"Connection {conn_id!r} cannot be used: {why}.\nIt needs type openai, the API key as password, the base "
@@ -105,25 +104,6 @@ def checked(client: Client) -> Client:
     return client
 
 
-def why_never(error: BaseException) -> str:
-    """Return why a request that was not answered will not be either when it is sent again; empty when it may be."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, ssl.SSLCertVerificationError):
-            return (
-                f"the endpoint's certificate is not trusted: {seen.verify_message}. Correct the connection's host, or "
-                "let SSL_CERT_FILE name the certificates to trust."
-            )
-        if type(seen).__name__ == "SubjectTokenProviderError" and "token file" in str(seen):
-            return f"{seen}. The token of the connection's workload identity cannot be read."
-        kind = type(seen).__name__  # of httpx or httpx2, and of httpcore below
-        if _is_invalid_url(seen) or kind == "UnsupportedProtocol":
-            return f"the connection's host, or where it redirects to, is no URL ({kind})"
-        if kind == "LocalProtocolError" and "header" in str(seen):
-            return "a header of the connection's extra has characters in it that no header has"
-        seen = seen.__cause__ or seen.__context__
-    return ""
-
-
-def _is_invalid_url(error: BaseException) -> bool:
+def is_invalid_url(error: BaseException) -> bool:
+    """Return whether the HTTP client, httpx or httpx2, says that something is no URL."""
     return type(error).__name__ == "InvalidURL"

@@ -150,7 +150,7 @@ def recognise(job: Job, marks: Marks) -> Match:
 def _contradicts(job: Job, marks: Marks) -> bool:
     """Return whether the job shows another model or training file than was asked for."""
     other_file = bool(marks.training_file and job.training_file) and job.training_file != marks.training_file
-    return other_file or bool(marks.model and job.model and not _is_same_model(marks.model, job.model))
+    return other_file or bool(marks.model and job.model and not is_same_model(marks.model, job.model))
 
 
 def keeps_metadata(job: Job, marks: Marks) -> bool:
