@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_finetune.addresses import shown
+from airflow_provider_finetune.addresses import secrets_in, shown
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,20 @@ from airflow_provider_finetune.addresses import shown
 )
 def test_a_url_is_shown_without_user_query_and_fragment(path: str, as_shown: str) -> None:
     assert shown(path) == as_shown
+
+
+@pytest.mark.parametrize(
+    ("path", "secrets"),
+    [
+        ("/data/user:pass@train.jsonl", set()),
+        ("s3://my_conn@bucket/train.jsonl", set()),
+        ("abfs://container@account/a", set()),
+        ("s3://bucket/a@b:c.jsonl", set()),
+        ("s3://key:sec/ret@bucket/a.jsonl", {"key:sec/ret", "key", "sec/ret"}),
+        ("file://user:p%40ss@host/a", {"user:p%40ss", "user:p@ss", "user", "p%40ss", "p@ss"}),
+        ("https://host/a?sig=a%2Fb#frag", {"sig=a%2Fb", "sig=a/b", "a%2Fb", "a/b", "frag"}),
+    ],
+)
+def test_what_a_url_hides_is_known_as_written_and_as_meant(path: str, secrets: set[str]) -> None:
+    assert secrets_in(path) == secrets
+    assert not any(secret in shown(path) for secret in secrets)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, get_args
 
 from airflow_provider_finetune.emulator import Endpoint
@@ -67,11 +68,24 @@ async def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace, k
         served = base_models({name: date or None for name, date in models.items()})
     except (ApiError, ValueError) as e:
         parser.error(str(e))
+    if not _is_loopback(options.host):
+        print(
+            f"finetune-emulator: {options.host} may be reached from other machines, and HTTP sends the key and the "
+            "data as they are. Do that only in a network that you trust.",
+            file=sys.stderr,
+        )
     store = Store(settings, served)
     server = Server(application(store, key, faults), store, options.host, options.port)
     if options.stop_with_stdin:
         _stop_with_stdin(server)
     await server.run_here()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
 
 
 def _stop_with_stdin(server: Server) -> None:

@@ -18,7 +18,7 @@ from airflow_provider_finetune.emulator.errors import json_body, parse
 from airflow_provider_finetune.emulator.faults import Fault
 from airflow_provider_finetune.emulator.jobs import known_job
 from airflow_provider_finetune.emulator.model import ServedModel
-from airflow_provider_finetune.emulator.requests import matches
+from airflow_provider_finetune.emulator.requests import LONGEST_PATTERN, matches
 from airflow_provider_finetune.emulator.settings import Settings
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ async def list_requests(request: Request) -> Response:
     """Return the requests so far, of `?method=` and `?path=` (a pattern as in a fault), oldest first."""
     faulty: Faulty = request.app.state.faulty
     query = request.query_params
-    method, path = query.get("method", "*"), query.get("path", "/**")
+    method, path = query.get("method", "*"), query.get("path", "/**")[:LONGEST_PATTERN]
     found = [r.as_json() for r in faulty.requests.kept if matches(method, path, r.method, r.path)]
     return JSONResponse({"count": len(found), "data": found})
 

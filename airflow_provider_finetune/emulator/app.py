@@ -1,4 +1,4 @@
-"""The application: all routes behind the key, errors in the API's words, faults in front."""
+"""The application: all routes and the faults in front of them behind the key, errors in the API's words."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def _server_error(_: Request, __: Exception) -> Response:
     return ApiError(500, message, type="server_error", code="server_error").response()
 
 
-def application(store: Store, key: str, faults: Iterable[Fault] = ()) -> Faulty:
-    """Return the whole server as an ASGI application."""
+def application(store: Store, key: str, faults: Iterable[Fault] = ()) -> KeyCheck:
+    """Return the whole server as an ASGI application: who has no key uses up no fault, and is not in the record."""
     v1 = [*jobs.routes, *files.routes, *uploads.routes, *models.routes, *chat.routes]
     app = Starlette(
         routes=[
@@ -99,7 +99,7 @@ def application(store: Store, key: str, faults: Iterable[Fault] = ()) -> Faulty:
             Mount("/admin", routes=admin.routes),
             *deployments.routes,
         ],
-        middleware=[Middleware(KeyCheck, key=key), Middleware(DialectCheck, store=store)],
+        middleware=[Middleware(DialectCheck, store=store)],
         exception_handlers={
             ApiError: _api_error,
             HTTPException: _http_error,
@@ -110,4 +110,4 @@ def application(store: Store, key: str, faults: Iterable[Fault] = ()) -> Faulty:
     faulty = Faulty(app, store, Requests())
     faulty.faults.extend(faults)
     app.state.store, app.state.faulty = store, faulty
-    return faulty
+    return KeyCheck(faulty, key)

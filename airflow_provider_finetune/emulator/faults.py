@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from airflow_provider_finetune.emulator import hostile
 from airflow_provider_finetune.emulator.errors import ApiError, parse
 from airflow_provider_finetune.emulator.identifiers import new_id
-from airflow_provider_finetune.emulator.requests import matches
+from airflow_provider_finetune.emulator.requests import LONGEST_PATTERN, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +58,7 @@ class Fault(BaseModel):
         "drip", "flood", "bomb", "redirect", "impostor",
     ]  # fmt: skip
     method: str = "*"
-    path: str = "/**"
+    path: str = Field("/**", max_length=LONGEST_PATTERN)
     """The path below `/v1`; `*` stands for anything but a slash, `**` for anything."""
     times: int | None = Field(default=1, ge=1)
     """How many requests; `None` (on the command line: `always`) for all."""

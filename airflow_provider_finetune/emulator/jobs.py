@@ -104,9 +104,13 @@ async def list_jobs(request: Request) -> Response:
         jobs = [job for job in jobs if wanted.items() <= (job.wanted.metadata or {}).items()]
         if query.get("metadata") == "null":
             jobs = [job for job in jobs if not job.wanted.metadata]
-    shown = [settings.shown(job) for job in jobs]
-    key = settings.dialect.list_key
-    return JSONResponse(page(request, shown, limit=20) if key == "data" else {key: shown})
+    show, key = settings.shows(), settings.dialect.list_key
+    if key != "data":
+        return JSONResponse({key: [show(job) for job in jobs]})
+    renamed = settings.job_fields.get("id")
+    return JSONResponse(
+        page(request, jobs, limit=20, id_of=lambda job: job.shown.get("id", renamed or job.id), show=show)
+    )
 
 
 async def retrieve_job(request: Request) -> Response:

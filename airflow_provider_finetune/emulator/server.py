@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Generator
 
-    from airflow_provider_finetune.emulator.faults import Faulty
+    from starlette.types import ASGIApp
+
     from airflow_provider_finetune.emulator.store import Store
 
 
@@ -31,7 +32,7 @@ class CuttableProtocol(H11Protocol):
 class Server(uvicorn.Server):
     """A server on one socket that prints its base URL as soon as it accepts connections."""
 
-    def __init__(self, app: Faulty, store: Store, host: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, store: Store, host: str, port: int) -> None:
         super().__init__(
             uvicorn.Config(
                 app,

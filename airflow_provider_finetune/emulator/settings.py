@@ -11,6 +11,8 @@ from airflow_provider_finetune.emulator import Endpoint  # noqa: TC001 - pydanti
 from airflow_provider_finetune.emulator.dialects import DIALECTS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_finetune.emulator.dialect import Dialect
     from airflow_provider_finetune.emulator.job import Job
 
@@ -67,5 +69,14 @@ class Settings(BaseModel):
 
     def shown(self, job: Job) -> dict[str, Any]:
         """Return the job as the endpoint shows it, odd fields included."""
-        late = min(job.seconds / 2, LONGEST_LATE) if self.late_seconds is None else self.late_seconds
-        return {**self.dialect.job(job, job.seconds_since_end >= late), **self.job_fields, **job.shown}
+        return self.shows()(job)
+
+    def shows(self) -> Callable[[Job], dict[str, Any]]:
+        """Return a function that shows a job, to show many: the dialect is made up once."""
+        dialect = self.dialect
+
+        def shown(job: Job) -> dict[str, Any]:
+            late = min(job.seconds / 2, LONGEST_LATE) if self.late_seconds is None else self.late_seconds
+            return {**dialect.job(job, job.seconds_since_end >= late), **self.job_fields, **job.shown}
+
+        return shown

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_finetune.emulator.file import StoredFile
+from airflow_provider_finetune.emulator.folder import Folder
 from airflow_provider_finetune.emulator.model import ALIASES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from airflow_provider_finetune.emulator.job import Job
     from airflow_provider_finetune.emulator.model import ServedModel
@@ -40,8 +40,8 @@ class Store:
     """The model that each name of a deployment stands for."""
 
     def __post_init__(self) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="finetune-emulator-", ignore_cleanup_errors=True)
-        self.directory = Path(self._directory.name)
+        self._folder = Folder()
+        self.directory = self._folder.files
         self.threads = ThreadPoolExecutor(TRAINING_THREADS, "training")
         self.stopping = asyncio.Event()
         self.is_stopping = threading.Event()  # the same for threads, asked between two steps of work
@@ -106,4 +106,4 @@ class Store:
     def close(self) -> None:
         """Remove everything from the disk."""
         self.threads.shutdown(cancel_futures=True)
-        self._directory.cleanup()
+        self._folder.close()
