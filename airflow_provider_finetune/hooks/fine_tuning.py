@@ -26,7 +26,7 @@ from airflow_provider_finetune.hooks.pages import apages_of, pages_of
 from airflow_provider_finetune.hooks.pages import payload as payload
 from airflow_provider_finetune.hooks.secrets import without_secrets
 from airflow_provider_finetune.hooks.size import TRIGGERER as TRIGGERER
-from airflow_provider_finetune.hooks.size import WORKER, Size
+from airflow_provider_finetune.hooks.size import WORKER, Content, Size
 from airflow_provider_finetune.jobs.checkpoints import MOST_CHECKPOINTS
 from airflow_provider_finetune.jobs.events import Event, Unseen
 from airflow_provider_finetune.jobs.payload import MOST_ITEMS, epoch, mapping, text
@@ -237,13 +237,21 @@ class FineTuningHook(OpenAIHook):
             return [file async for page in pages for file in page if _is_for(file, purpose)]
 
     def read_file(self, file_id: str) -> bytes:
-        """Return the content of a file. Result files that the server answers base64-encoded are decoded."""
-        return _decoded(self.conn.files.content(file_id).content)
+        """Return the content of a file, of up to 512 MB. Result files that come base64-encoded are decoded."""
+        found = Content()
+        with self.conn.files.with_streaming_response.content(file_id) as answer:
+            for piece in answer.iter_bytes():
+                found.add(piece)
+        return _decoded(found.whole())
 
     async def aread_file(self, file_id: str) -> bytes:
         """Return the content of a file, as :meth:`read_file`."""
         async with self._aclient(quick=False) as client:
-            return _decoded((await client.files.content(file_id)).content)
+            found = Content()
+            async with client.files.with_streaming_response.content(file_id) as answer:
+                async for piece in answer.iter_bytes():
+                    found.add(piece)
+            return _decoded(found.whole())
 
     def delete_file(self, file_id: str) -> FileDeleted:
         """Delete a file."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 MB = 1024 * 1024
+#: A file that is read into memory; what ``POST /files`` takes.
+FILE_BYTES = 512 * MB
 #: An error says what it has to say in less; the rest of it is not read.
 ERROR_BYTES = 64 * 1024
 #: Reading what is longer is left to a thread, in which the event loop has its turns.
@@ -97,6 +99,26 @@ def check_values(content: bytes, size: Size) -> None:
     """
     if len(content) > size.most_values and sum(map(content.count, (b",", b"[", b"{"))) > size.most_values:
         raise TooLarge(f"{size.most_values:,} values")
+
+
+class Content:
+    """The content of a file, piece by piece.
+
+    :raises TooLarge: it has more bytes than :data:`FILE_BYTES`.
+    """
+
+    def __init__(self) -> None:
+        self._found = bytearray()
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece."""
+        if len(self._found) + len(piece) > FILE_BYTES:
+            raise TooLarge(f"{FILE_BYTES // MB} MB")
+        self._found += piece
+
+    def whole(self) -> bytes:
+        """Return all of it."""
+        return bytes(self._found)
 
 
 def _stream(kind: Any, stream: Any, members: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_finetune.exceptions import EndpointUnreachable, RequestRefused
-from airflow_provider_finetune.hooks import pages, watch
+from airflow_provider_finetune.hooks import pages, size, watch
 from airflow_provider_finetune.hooks.fine_tuning import FineTuningHook, explained
 from airflow_provider_finetune.hooks.size import TRIGGERER
 from airflow_provider_finetune.hooks.watch import JobWatch
@@ -157,3 +157,13 @@ def test_of_events_without_an_end_the_newest_are_taken_and_that_is_said(
     assert sum(message == "Step" for message in caplog.messages) == 500
     assert any("lists more events than are read at once" in message for message in caplog.messages)
     assert MOST_CHARACTERS < LOG_CHARACTERS
+
+
+@pytest.mark.parametrize("attack", ["endless", "bomb"])
+def test_the_content_of_a_file_has_an_end_too(connect: Any, monkeypatch: pytest.MonkeyPatch, attack: str) -> None:
+    monkeypatch.setattr(size, "FILE_BYTES", 4 << 20)
+    hook = FineTuningHook(conn_id=connect(attack))
+    with hook.conn, pytest.raises(size.TooLarge, match="larger than 4 MB"):
+        hook.read_file("file-1")
+    with pytest.raises(size.TooLarge, match="larger than 4 MB"):
+        asyncio.run(hook.aread_file("file-1"))
