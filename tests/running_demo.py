@@ -32,5 +32,8 @@ def running_demo(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        process.kill()
-        process.communicate()
+        process.terminate()  # by itself it stops Airflow, which would outlive it otherwise
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
