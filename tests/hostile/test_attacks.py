@@ -17,6 +17,7 @@ from airflow_provider_finetune.hooks.size import TRIGGERER
 from airflow_provider_finetune.hooks.watch import JobWatch
 from airflow_provider_finetune.jobs.events import LOG_CHARACTERS, MOST_CHARACTERS
 from airflow_provider_finetune.jobs.status import Kind
+from airflow_provider_finetune.triggers import client, poller
 from airflow_provider_finetune.triggers.job import FineTuningJobTrigger
 from tests.hostile.endpoint import ATTACKS
 
@@ -67,11 +68,20 @@ def test_a_look_from_a_worker_ends_in_one_of_its_ways_and_in_time(
     assert len(json.dumps([one.unseen.last_id, one.unseen.marks, one.progress.known.xcoms()])) < 100_000
 
 
-async def test_every_attack_at_once_ends_no_trigger_but_in_one_of_its_ways_and_leaves_the_honest_one_alone(
-    connect: Any, endpoint: HostileEndpoint
+async def test_every_attack_at_once_ends_no_trigger_but_in_one_of_its_ways(
+    connect: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    opened = {conn_id: await client.open_client(conn_id) for conn_id in map(connect, ATTACKS)}
+
+    async def open_client(conn_id: str) -> Any:
+        return opened[conn_id]
+
+    monkeypatch.setattr(poller, "open_client", open_client)
+    now = time.time()
+
     async def fired(attack: str) -> dict[str, Any]:
-        trigger = FineTuningJobTrigger(connect(attack), "ftjob-0", 0.1, end_time=time.time() + 8)
+        end_time = now + (60 if attack in REFUSED else 3)
+        trigger = FineTuningJobTrigger(connect(attack), "ftjob-0", 0.1, end_time=end_time)
         events = [event async for event in trigger.run()]
         assert len(events) == 1
         payload: dict[str, Any] = events[0].payload
