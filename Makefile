@@ -82,7 +82,7 @@ sbom: .venv/tools/.packages
 	@mkdir -p build
 	@.venv/tools/bin/uv pip compile --quiet --upgrade --all-extras --constraint requirements/airflow-$(AIRFLOW).txt --generate-hashes \
 		--no-header --no-annotate --python-version 3.11 pyproject.toml --output-file build/runtime.txt
-	@.venv/tools/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library --output-reproducible \
+	@PYTHONWARNINGS=ignore .venv/tools/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library --output-reproducible \
 		--output-file build/airflow-provider-finetune.cdx.json build/runtime.txt
 	@echo "build/airflow-provider-finetune.cdx.json"
 
