@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 #: Where what stands before the ``@`` is no user but a container: ``abfs://container@account/path``.
 _CONTAINERS: Final = ("abfs", "abfss", "wasb", "wasbs", "az", "adl")
+_SHORTEST_SIGNATURE: Final = 12
 
 
 def shown(path: str) -> str:
@@ -28,18 +29,20 @@ def shown(path: str) -> str:
 
 
 def secrets_in(path: str) -> frozenset[str]:
-    """Return what a URL holds that is not shown: passwords, keys and signatures, as written and as meant.
+    """Return what a URL holds that is not to be shown: passwords, keys and signatures, as written and as meant.
 
-    A user without a password is the name of an Airflow connection, and no secret.
+    A user without a password is the name of an Airflow connection, and no secret. Short values of a query, such as the
+    name of a region, are words that logs have for other reasons.
     """
     _, separator, rest = path.partition("://")
     if not separator:
         return frozenset()
     rest, _, fragment = rest.partition("#")
     place, _, query = rest.partition("?")
-    found = {fragment, *query.split("&"), *(value for _, value in parse_qsl(query))}
-    found |= {pair.partition("=")[2] for pair in query.split("&")}
+    pairs = query.split("&")
+    values = (pair.partition("=")[2] for pair in pairs)
+    found = {fragment, *pairs, *(value for value in values if len(value) >= _SHORTEST_SIGNATURE)}
     user, at, _ = place.rpartition("@") if ":" in place.partition("/")[0] else ("", "", "")
     if at and ":" in user:
-        found |= {user, *user.split(":", 1)}
+        found |= {user, user.partition(":")[2]}
     return frozenset(part for part in (*found, *map(unquote, found)) if part)

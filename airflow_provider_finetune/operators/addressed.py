@@ -32,19 +32,22 @@ class AddressedOperator(BaseOperator):
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """Render the templates, as every operator does, before anything of them is shown."""
         super().render_template_fields(context, jinja_env)
-        if secrets := self._secrets_of_addresses():
-            from airflow.providers.common.compat.sdk import mask_secret
+        self._mask_addresses()
 
-            for secret in sorted(secrets):
-                mask_secret(secret)
-
-    def _secrets_of_addresses(self) -> frozenset[str]:
+    def _mask_addresses(self) -> Secrets:
+        """Tell Airflow what the addresses hide; return it."""
         found: frozenset[str] = frozenset()
         for name in self.addresses:
             given = getattr(self, name)
             for address in [given] if isinstance(given, str) else given or ():
                 found |= secrets_in(str(address))
-        return frozenset(secret for secret in found if secret in Secrets([secret]).values)
+        secrets = Secrets(found)
+        if secrets.values:
+            from airflow.providers.common.compat.sdk import mask_secret
+
+            for secret in sorted(secrets.values):
+                mask_secret(secret)
+        return secrets
 
 
 Task = TypeVar("Task", bound=AddressedOperator)
@@ -56,7 +59,8 @@ def without_secrets(execute: Callable[[Task, Context], Result]) -> Callable[[Tas
 
     @functools.wraps(execute)
     def executed(task: Task, context: Context) -> Result:
-        secrets = Secrets(task._secrets_of_addresses())
+        # Again: a mapped task is rendered by another object.
+        secrets = task._mask_addresses()
         try:
             return execute(task, context)
         except Exception as error:

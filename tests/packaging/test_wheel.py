@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -54,6 +56,24 @@ def run(installed: Path, *command: str) -> str:
         [sys.executable, *command], cwd=installed, env=environment, check=True, capture_output=True, text=True
     )
     return done.stdout
+
+
+def test_it_is_the_same_wherever_and_whenever_it_is_built(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere"
+    copy.mkdir()
+    for name in ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, copy / name)
+    shutil.copytree(
+        ROOT / "airflow_provider_finetune", copy / "airflow_provider_finetune", copy_function=shutil.copyfile
+    )
+    for path in copy.rglob("*"):
+        os.utime(path, (10**9, 10**9))
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(copy)]
+    subprocess.run(build, check=True, capture_output=True, env={**os.environ, "TZ": "Pacific/Auckland"})
+    (again,) = tmp_path.glob("*.whl")
+    assert wheel.filename is not None
+    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(Path(wheel.filename).read_bytes()).digest()
 
 
 def test_it_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
