@@ -280,7 +280,7 @@ def test_nothing_is_created_when_the_remembered_job_cannot_be_read() -> None:
     assert (endpoint.count(Create), endpoint.count(Retrieve)) == (0, MAX_TRIES)
 
 
-# -- a later try
+# -- a later attempt
 
 
 @pytest.mark.parametrize("status", ["validating_files", "queued", "running", "paused", "succeeded", "odd"])
