@@ -32,7 +32,7 @@ def is_killed_by_a_person(ti: Any, job_id: str | None) -> bool:
         state = ti.current_state()
     if str(getattr(state, "value", state)) not in _SET_BY_A_PERSON:
         return False
-    # A worker that was given up and comes back finds the state in which its retry has ended. XComs are cleared when a
+    # A worker that was given up and comes back finds the state in which its retry has ended. XComs are cleared when an
     # attempt starts, so a job id that this one has not pushed is a later attempt's.
     pushed = ti.xcom_pull(task_ids=ti.task_id, key="job_id", map_indexes=ti.map_index)
     return pushed is None or pushed == job_id
