@@ -2,7 +2,7 @@
 
 ::
 
-    FineTuningError                     another try may help
+    FineTuningError                     a retry may help
      ├── EndpointUnreachable            lost contact; says nothing about the job
      │    └── EndpointBusy                    it was reached, and said "later": nothing happened
      ├── SubmissionUnsettled            a create may have taken effect; the retry looks before it creates

@@ -21,7 +21,7 @@ _SET_BY_A_PERSON = frozenset({"failed", "success", "skipped", "restarting", "rem
 def is_killed_by_a_person(ti: Any, job_id: str | None) -> bool:
     """Return whether Airflow says that a person ended this running task, or deleted it.
 
-    :param job_id: the job that this try has settled on.
+    :param job_id: the job that this attempt has settled on.
     """
     if hasattr(ti, "get_task_states"):  # Airflow 3
         states = ti.get_task_states(
@@ -32,8 +32,8 @@ def is_killed_by_a_person(ti: Any, job_id: str | None) -> bool:
         state = ti.current_state()
     if str(getattr(state, "value", state)) not in _SET_BY_A_PERSON:
         return False
-    # A worker that was given up and comes back finds the state in which its retry has ended. XComs are cleared when a
-    # try starts, so a job id that this one has not pushed is a later try's.
+    # A worker that was given up and comes back finds the state in which its retry has ended. XComs are cleared when an
+    # attempt starts, so a job id that this one has not pushed is a later attempt's.
     pushed = ti.xcom_pull(task_ids=ti.task_id, key="job_id", map_indexes=ti.map_index)
     return pushed is None or pushed == job_id
 
@@ -47,7 +47,7 @@ def on_kill_by_a_person(ti: Any, job_id: str | None, log: Any, then: Callable[[]
     In a thread: the signal may have interrupted a conversation with the supervisor, or a request, and neither goes on
     before ``on_kill`` returns. It returns after 2 seconds; the thread has to be joined before the process ends.
 
-    :param job_id: the job that this try has settled on.
+    :param job_id: the job that this attempt has settled on.
     :param then: what to do.
     """
 
@@ -71,7 +71,7 @@ def on_kill_by_a_person(ti: Any, job_id: str | None, log: Any, then: Callable[[]
 def age(ti: Any) -> float:
     """Return for how many seconds the task has been running, by this machine's clock.
 
-    A worker may stall before it comes to execute, and a later try be under way by then.
+    A worker may stall before it comes to execute, and a later attempt be under way by then.
     """
     return 0.0 if ti.start_date is None else max(0.0, (datetime.now(tz=UTC) - ti.start_date).total_seconds())
 

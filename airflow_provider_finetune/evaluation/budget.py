@@ -20,7 +20,7 @@ class Overspent(ValueError):
 
 
 class Budget:
-    """The money of one task, over all its tries.
+    """The money of one task, over all its attempts.
 
     :param judges: the graders that ask a model about each answer.
     :param max_tokens: of an answer; None where they are not limited.

@@ -35,7 +35,7 @@ class ChampionStore(Protocol):
         """
 
     def write(self, history: History) -> bool:
-        """Keep a history whose newest record is new, or is there already from an earlier try.
+        """Keep a history whose newest record is new, or is there already from an earlier attempt.
 
         :returns: whether that record stands: False when another run has changed the champion meanwhile.
         """

@@ -47,7 +47,7 @@ class Asking:
     :ivar extra_body: fields that only a compatible server knows.
     :ivar concurrency: requests at the same time.
     :ivar patience: seconds without any answer before the task gives up, for Airflow to retry it.
-    :ivar max_cost: what this task may spend, over all its tries.
+    :ivar max_cost: what this task may spend, over all its attempts.
     """
 
     temperature: float | None = 0.0
@@ -83,7 +83,7 @@ class Evaluation:
     :param models: whom to ask.
     :param hooks: the hook of each connection that is needed.
     :param judge_conn_id: where judges are asked.
-    :param run: names the task, for what it has spent in earlier tries.
+    :param run: names the task, for what it has spent in earlier attempts.
     :param tell: called every few seconds with how far it is.
     """
 

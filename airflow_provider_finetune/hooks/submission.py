@@ -62,7 +62,7 @@ class JobSubmission:
         """Return the one job of the submission.
 
         :raises RequestRefused: the endpoint refused, or ``if_exists`` is ``"fail"`` and there is a job.
-        :raises EndpointUnreachable: nothing was created; another try may.
+        :raises EndpointUnreachable: nothing was created; a retry may create the job.
         :raises SubmissionUnsettled: something may have been created; a retry finds out, or a person.
         :raises EndpointOccupied: nothing was created; a retry may, once the job that holds the endpoint has ended.
         """

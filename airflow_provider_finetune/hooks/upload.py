@@ -179,7 +179,7 @@ class DatasetUpload:
             if time.monotonic() > deadline:
                 raise FineTuningError(
                     f"File {stored.id} has had status {status!r} for {self.timeout:.0f} s; expected "
-                    "'processed'. Another try waits for the same file."
+                    "'processed'. A retry waits for the same file."
                 )
             time.sleep(self.poll_interval)
             with explained(f"retrieve file {stored.id}"):

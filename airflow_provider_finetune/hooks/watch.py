@@ -149,7 +149,7 @@ class JobWatch:
             self.log.warning("%s", error)
 
     def outcome(self, job: Job) -> dict[str, Any]:
-        """Return the outcome of a finished job, with its checkpoints, if they can be had within a few tries."""
+        """Return the outcome of a finished job, with its checkpoints, if they can be had within a few attempts."""
         return outcome(job, self._checkpoints())
 
     def _checkpoints(self) -> list[dict[str, Any]]:

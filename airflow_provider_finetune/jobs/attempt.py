@@ -27,7 +27,7 @@ class Attempt:
     :param has_store: whether there is a task state store, which would have that record.
     :param metadata_is_kept: whether the endpoint is known to keep metadata.
     :param one_at_a_time: whether the endpoint is known to refuse a job while another one runs.
-    :param request: what is asked for, to tell what has changed since an earlier try.
+    :param request: what is asked for, to tell what has changed since an earlier attempt.
     :param existing_job_id: a job that the user says is this submission's.
     :param foreign_job_ids: jobs that the user says are not.
     """

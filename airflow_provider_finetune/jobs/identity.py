@@ -28,7 +28,7 @@ MAX_VALUE = 512
 
 
 class Submission(NamedTuple):
-    """One piece of work that must become exactly one job: a task instance, whatever try it is in.
+    """One piece of work that must become exactly one job: a task instance, whatever attempt it is in.
 
     :param map_index: index of a mapped task instance, -1 for one that is not mapped.
     :param generation: tells the clearings of a task apart for ``if_exists="new"``; None where they are one submission.

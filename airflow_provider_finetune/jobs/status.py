@@ -194,7 +194,7 @@ def _why_failed(job: Job) -> str:
         error.code or "",
         "Mend the cause before you train again."
         if is_hopeless(error)
-        else "The cause is on the server's side; another try may help.",
+        else "The cause is on the server's side; a retry may help.",
     )
     where = f", param {error.param}" if error.param else ""
     said = error.message or "no message"

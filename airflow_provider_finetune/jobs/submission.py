@@ -7,14 +7,14 @@ list. Where an endpoint keeps neither, nothing tells a job of this submission fr
 unsettled, with the names of the jobs it may be, and creates nothing.
 
 One assumption: **a created job shows in the list within** ``list_lag`` **seconds of the end of the request that created
-it.** From it follows, for attempts (tries of one task, possibly overlapping because an older one is not really dead):
+it.** From it follows, for attempts (executions of one task, which overlap when an older one is not really dead):
 
 - An attempt that is not the first watches the list for ``list_lag`` before it creates. So whatever an earlier attempt
   created before this one began is seen and taken over.
 - An attempt *in doubt* watches the list for ``list_lag`` after its own create. So it sees every job older than its
-  own, and takes the oldest. In doubt is every attempt but a first try whose answer came within ``list_lag`` of its
-  start: no later attempt can have created anything by then, since it would still be watching. The ordinary first try
-  thus pays one look, and no waiting; should the look fail, it goes on all the same.
+  own, and takes the oldest. In doubt is every attempt but a first attempt whose answer came within ``list_lag`` of its
+  start: no later attempt can have created anything by then, since it would still be watching. An ordinary first
+  attempt thus pays one look, and no waiting; should the look fail, it goes on all the same.
 - A found job is trusted when it has been in sight for ``list_lag``: by then every older one would be in sight too.
 
 So all attempts agree on the oldest job, and only jobs that nobody took are cancelled. What no client can prevent: an
@@ -116,8 +116,8 @@ class _Run:
         remembered = yield from self._recall(record)
         if self.uncertain:
             yield Note(
-                f"An earlier try of this task may have created a fine-tuning job: looking for it for {self.lag:g} s, "
-                "as long as a new job may be missing from the endpoint's list."
+                f"An earlier attempt of this task may have created a fine-tuning job: looking for it for {self.lag:g} "
+                "s, as long as a new job may be missing from the endpoint's list."
             )
         found = yield from self._watch(self.clock() + (self.lag if self.uncertain else 0.0), known=remembered)
         if found is not None and found.status in DEAD:
@@ -138,7 +138,7 @@ class _Run:
             in_doubt = self.uncertain or self.clock() - self.attempt.started >= self.lag
             if in_doubt:
                 yield Note(
-                    f"Created fine-tuning job {created.id}; looking for {self.lag:g} s whether another try of this "
+                    f"Created fine-tuning job {created.id}; looking for {self.lag:g} s whether another attempt of this "
                     "task has created one too."
                 )
             try:
@@ -356,7 +356,7 @@ class _Run:
         return left + UNMARKED
 
     def _take(self, job: Job) -> Protocol:
-        # A job that turned up after our own create belongs to this try, even if its answer was lost.
+        # A job that turned up after our own create belongs to this attempt, even if its answer was lost.
         if self.attempt.if_exists == "fail" and not self.taken_over:
             raise SubmissionFault(
                 f"This task already has fine-tuning job {job.id} ({job.status}) and if_exists is 'fail'. "

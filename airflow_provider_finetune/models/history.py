@@ -108,7 +108,7 @@ class History:
         return next((record for record in self.records if record.model == model), None)
 
     def made_by(self, run: Mapping[str, Any]) -> Champion | None:
-        """Return the newest record that a task made, in any of its tries; None when it made none."""
+        """Return the newest record that a task made, in any of its attempts; None when it made none."""
         return next((record for record in self.records if run and record.run == run), None)
 
     def latest_as_json(self) -> list[dict[str, Any]]:

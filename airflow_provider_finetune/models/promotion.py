@@ -46,7 +46,7 @@ class Decision:
     :ivar record: of the candidate: what is to be written if the outcome is ``promoted`` or ``rolled_back``.
     :ivar before: the champion until now.
     :ivar reason: a line that a person understands.
-    :ivar is_written: an earlier try of the same task has written the record.
+    :ivar is_written: an earlier attempt of the same task has written the record.
     """
 
     name: str
@@ -151,7 +151,7 @@ def decide(
 
     :param evaluation: what ``EvaluateModelOperator`` returned.
     :param candidate: one of the evaluated models; by default the one with the best score.
-    :param run: the task that asks: what an earlier try of it has written is not decided again.
+    :param run: the task that asks: what an earlier attempt of it has written is not decided again.
     :raises NotComparable: the evaluation compares with another model than the present champion, or does not compare.
     """
     found = _read(evaluation)
@@ -170,7 +170,7 @@ def decide(
     )
     if now is not None and (now.model, now.conn_id) == (row.model, row.conn_id):
         if run and now.run == run and now.restores is None:
-            reason = f"{row.model} is the champion of {name}: an earlier try of this task promoted it."
+            reason = f"{row.model} is the champion of {name}: an earlier attempt of this task promoted it."
             return Decision(name, "promoted", now, now, reason, is_written=True)
         return Decision(name, "unchanged", record, now, f"{row.model} is the champion of {name} already.")
     if now is None and rule.min_score is not None:
@@ -187,7 +187,7 @@ def roll_back(history: History, *, to: str | None = None, run: Mapping[str, Any]
     """Return which earlier champion becomes the champion again.
 
     :param to: a model that was champion; by default the one before the present champion.
-    :param run: the task that asks: it rolls back once, in all its tries.
+    :param run: the task that asks: it rolls back once, in all its attempts.
     :raises ValueError: there is no such champion.
     """
     name, now = history.name, history.champion
@@ -195,7 +195,7 @@ def roll_back(history: History, *, to: str | None = None, run: Mapping[str, Any]
         raise ValueError(f"{name} has no champion, so there is nothing to roll back.")
     if run and (done := history.made_by(run)) is not None:
         if done == now:
-            reason = f"{now.model} is the champion of {name}: an earlier try of this task rolled back to it."
+            reason = f"{now.model} is the champion of {name}: an earlier attempt of this task rolled back to it."
             return Decision(name, "rolled_back", now, now, reason, is_written=True)
         reason = f"This task has rolled back already; since then, {now.model} became the champion of {name}."
         return Decision(name, "unchanged", done, now, reason)

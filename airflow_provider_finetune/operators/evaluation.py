@@ -382,7 +382,7 @@ def _beside(answers: str | None, report: str | None) -> str | None:
 
 
 def _run_of(context: Context) -> str:
-    """Return what names this task in its run, over all its tries."""
+    """Return what names this task in its run, over all its attempts."""
     ti: Any = context["ti"]
     parts = (getattr(ti, name, None) for name in ("dag_id", "run_id", "task_id", "map_index"))
     return "/".join(str(part) for part in parts if part is not None)

@@ -89,9 +89,9 @@ class CreateFineTuningJobOperator(JobWaiting, BaseOperator):
         the provider's.
     :param integrations: the API's list of integrations, for example Weights and Biases (templated).
     :param extra_body: fields that only a compatible server knows (templated).
-    :param if_exists: what to do when an earlier try of this task, or the task before it was cleared, has a job that is
-        alive or succeeded: go on with it (``"reuse"``), fail (``"fail"``), or create another whenever a person clears
-        the task (``"new"``; retries still go on with theirs).
+    :param if_exists: what to do when an earlier attempt of this task, or the task before it was cleared, has a job that
+        is alive or succeeded: go on with it (``"reuse"``), fail (``"fail"``), or create another whenever a person
+        clears the task (``"new"``; retries still go on with theirs).
     :param existing_job_id: go on with this job, and create none (templated). For an endpoint that keeps nothing of what
         a job could be known by: after a lost answer, the task fails there and names the jobs it may be.
     :param foreign_job_ids: jobs that are not this task's, of those that the task has named (templated).

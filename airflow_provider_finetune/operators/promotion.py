@@ -231,7 +231,7 @@ def _extra(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(context: Context) -> dict[str, Any]:
-    """Return what names this task in its run, over all its tries."""
+    """Return what names this task in its run, over all its attempts."""
     ti: Any = context["ti"]
     return {name: getattr(ti, name, None) for name in ("dag_id", "run_id", "task_id", "map_index")}
 

@@ -437,7 +437,7 @@ def test_a_fault_of_the_servers_side_keeps_the_retry_which_makes_a_new_job(
     result = run_dag(dag)
     first, second = result.errors["create"]
     assert type(first) is type(second) is FineTuningJobFailed
-    assert "another try may help" in str(first)
+    assert "a retry may help" in str(first)
     assert len(emulator.jobs()) == 2
 
 

@@ -280,7 +280,7 @@ def test_nothing_is_created_when_the_remembered_job_cannot_be_read() -> None:
     assert (endpoint.count(Create), endpoint.count(Retrieve)) == (0, MAX_TRIES)
 
 
-# -- a later try
+# -- a later attempt
 
 
 @pytest.mark.parametrize("status", ["validating_files", "queued", "running", "paused", "succeeded", "odd"])
@@ -352,7 +352,7 @@ def test_a_later_try_says_that_it_is_looking_and_how_to_have_a_new_job_instead()
 def test_a_later_try_that_creates_says_why_it_goes_on_looking() -> None:
     endpoint = Endpoint()
     endpoint.submit(RETRY)
-    assert "Created fine-tuning job ftjob-0; looking for 10 s whether another try" in endpoint.notes
+    assert "Created fine-tuning job ftjob-0; looking for 10 s whether another attempt" in endpoint.notes
 
 
 def test_a_first_try_has_nothing_to_say_about_looking_nor_about_another_job() -> None:
@@ -360,7 +360,7 @@ def test_a_first_try_has_nothing_to_say_about_looking_nor_about_another_job() ->
     endpoint.submit(FIRST)
     assert "Going on with fine-tuning job ftjob-0" in endpoint.notes
     assert "if_exists" not in endpoint.notes
-    assert "earlier try" not in endpoint.notes
+    assert "earlier attempt" not in endpoint.notes
 
 
 def test_a_record_of_another_submission_is_not_ours() -> None:
