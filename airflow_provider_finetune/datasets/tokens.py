@@ -96,9 +96,7 @@ def _tiktoken_counter(name: str) -> Callable[[str], int]:
     try:
         import tiktoken
     except ImportError:
-        raise EncodingUnavailable(
-            "tiktoken is not installed: install airflow-provider-finetune with its extra tokens"
-        ) from None
+        raise EncodingUnavailable("tiktoken is not installed: install airflow-provider-finetune[tokens]") from None
     if name not in _SHA256:
         raise EncodingUnavailable(f"encoding {name!r} is not known; expected one of {', '.join(_SHA256)}")
     if not any(_is_intact(folder / _cache_key(name), _SHA256[name]) for folder in _cache_folders()):

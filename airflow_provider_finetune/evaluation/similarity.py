@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 COSINE = "cosine"
 ROUGE = {f"rouge_{size}": f"rouge{size.upper()}" for size in ("1", "2", "3", "4", "5", "l")}
-_WHERE = "install airflow-provider-finetune with its extra evaluation"
+_WHERE = "install airflow-provider-finetune[evaluation]"
 
 
 class MetricUnavailable(ValueError):
