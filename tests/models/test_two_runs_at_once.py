@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from airflow_provider_finetune.exceptions import FineTuningError
 from airflow_provider_finetune.hooks.champions import VariableStore, carry_out
 from airflow_provider_finetune.models.history import History
-from airflow_provider_finetune.models.promotion import NotComparable, Rule, decide, roll_back
+from airflow_provider_finetune.models.promotion import Rule, decide, roll_back
 from tests.models.evaluations import CLEARLY_BETTER, evaluation, pair
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def run_at_once(world: World, actions: list[Callable[[Store], Any]]) -> list[Any
     def act(run: int) -> None:
         try:
             ended[run] = actions[run](Store(world, run))
-        except (FineTuningError, NotComparable) as error:
+        except (FineTuningError, ValueError) as error:  # NotComparable, or nothing to go back to
             ended[run] = error
         finally:
             world.end(run)
