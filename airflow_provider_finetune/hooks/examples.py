@@ -10,9 +10,10 @@ from array import array
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from airflow_provider_finetune.addresses import shown
+from airflow_provider_finetune.datasets.lines import Limits
 from airflow_provider_finetune.datasets.reading import read_object
 from airflow_provider_finetune.datasets.seen import seen_fields, seen_message
 from airflow_provider_finetune.datasets.vocabulary import is_known
@@ -24,6 +25,8 @@ from airflow_provider_finetune.plural import counted
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from typing import BinaryIO
+
+_MOST_LINE_BYTES: Final = Limits().max_line_bytes
 
 
 @dataclass
@@ -153,8 +156,12 @@ def _local(path: str, storage_conn_id: str | None, stack: ExitStack) -> str:
     return copy.name
 
 
-def _examples(lines: Iterable[bytes] | BinaryIO, path: str) -> Iterator[tuple[int, Example]]:
-    for number, line in enumerate(lines, 1):
+def _examples(file: BinaryIO, path: str) -> Iterator[tuple[int, Example]]:
+    for number, line in enumerate(iter(lambda: file.readline(_MOST_LINE_BYTES + 1), b""), 1):
+        if len(line) > _MOST_LINE_BYTES:
+            raise DatasetError(
+                f"{path} line {number} has more than {_MOST_LINE_BYTES:,} bytes; expected at most so many"
+            )
         if not line.strip():
             continue
         row, faults = read_object(line, is_first=number == 1)

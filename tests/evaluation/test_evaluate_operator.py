@@ -63,6 +63,14 @@ def test_a_bad_literal_fails_when_the_dag_is_parsed(arguments: dict[str, Any], m
         EvaluateModelOperator(task_id="evaluate", **{"models": "m", "dataset": "d", "grader": EQUAL, **arguments})
 
 
+def test_a_line_that_never_ends_is_not_read_to_its_end(
+    dataset: str, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_finetune.hooks.examples._MOST_LINE_BYTES", 50)
+    with pytest.raises(DatasetError, match="line 1 has more than 50 bytes"):
+        evaluate(dataset=dataset)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
