@@ -105,7 +105,7 @@ async def measure(port: int, attack: str, seconds: float) -> dict[str, float]:
     before = memory_now()
     tasks = [asyncio.create_task(run(wait("calm", number))) for number in range(WAITS)]
     looked = (await asyncio.to_thread(counts, port)).get(HONEST, 0)
-    while (await asyncio.to_thread(counts, port)).get(HONEST, 0) <= looked:  # its client has to be opened
+    while (await asyncio.to_thread(counts, port)).get(HONEST, 0) <= looked:  # noqa: ASYNC110 - another process counts
         await asyncio.sleep(0.2)
     loop, looks = Loop(), await asyncio.to_thread(counts, port)
     tasks += [asyncio.create_task(run(wait("hostile", number))) for number in range(WAITS)]
