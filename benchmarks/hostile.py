@@ -104,12 +104,14 @@ async def measure(port: int, attack: str, seconds: float) -> dict[str, float]:
 
     before = memory_now()
     tasks = [asyncio.create_task(run(wait("calm", number))) for number in range(WAITS)]
-    await asyncio.sleep(2 * INTERVAL)
+    looked = (await asyncio.to_thread(counts, port)).get(HONEST, 0)
+    while (await asyncio.to_thread(counts, port)).get(HONEST, 0) <= looked:  # noqa: ASYNC110 - another process counts
+        await asyncio.sleep(0.2)
     loop, looks = Loop(), await asyncio.to_thread(counts, port)
     tasks += [asyncio.create_task(run(wait("hostile", number))) for number in range(WAITS)]
     await asyncio.sleep(seconds)
     loop.task.cancel()
-    calm = (await asyncio.to_thread(counts, port))[HONEST] - looks.get(HONEST, 0)
+    calm = (await asyncio.to_thread(counts, port)).get(HONEST, 0) - looks.get(HONEST, 0)
     found = {"step": loop.longest * 1000, "cpu": loop.longest_cpu * 1000, "memory": memory("VmHWM") - before}
     for task in tasks:
         task.cancel()

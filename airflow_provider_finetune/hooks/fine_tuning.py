@@ -302,7 +302,10 @@ class FineTuningHook(OpenAIHook):
         try:
             taken_for = self.endpoint.told()
             with explained("list fine-tuning jobs", reading=True):
-                next(pages_of(self._quick.with_options(max_retries=0).fine_tuning.jobs.list, limit=1), None)
+                next(
+                    pages_of(self._quick.with_options(max_retries=0).fine_tuning.jobs.with_raw_response.list, limit=1),
+                    None,
+                )
         except AirflowException as error:
             return False, f"{error}\n{taken_for}".strip()
         return True, f"{self.conn.base_url.host} answers, and the key may list fine-tuning jobs. {taken_for}"

@@ -29,6 +29,8 @@ def about_it(answer: Answer, wanted: str) -> Answer:
 
     :raises openai.APIError: it is about another one, or does not say about which.
     """
+    if not isinstance(answer, openai.BaseModel) and not hasattr(answer, "id"):
+        raise NotTheApis()
     if (found := name(getattr(answer, "id", None))) != wanted:
         about = without_keys(found, LONGEST_CODE, (wanted,)) if found else "nothing that has an id"
         raise NotTheApis(f"the answer is about {about}, which was not asked for, and is none")
