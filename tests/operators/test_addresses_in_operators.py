@@ -156,7 +156,7 @@ def check(path: str) -> Any:
 
 
 def upload(path: str) -> Any:
-    return UploadDatasetOperator(task_id="t", path=path, poll_interval=0.05)
+    return UploadDatasetOperator(task_id="t", path=path, poll_interval=0.1)
 
 
 def evaluate(**more: Any) -> Any:
