@@ -11,6 +11,7 @@ and by the ``trace`` extension that tells of each connection they open
 
 from __future__ import annotations
 
+import re
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -35,6 +36,7 @@ READ_BYTES = 16 * 1024
 #: All headers of an answer together, each of which takes its time to read.
 HEAD_BYTES = 32 * 1024
 _OPENED = (".connect_tcp.complete", ".connect_unix_socket.complete", ".start_tls.complete")
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
 _DEADLINE = "finetune_deadline"
 _ORIGIN = "finetune_origin"
 
@@ -166,18 +168,24 @@ class _Clock:
         self.bytes, self.seconds = 0, 0.0
         #: What has come of the head of the answer; None behind it.
         self.head: bytes | None = b""
+        self.head_bytes = 0
 
     def got(self, data: bytes) -> bytes:
         """Return what was read.
 
         :raises TooLarge: it belongs to a head without an end.
         """
-        if self.head is not None:
-            self.head += data
-            if b"\n\r\n" in self.head or b"\n\n" in self.head:
+        if self.head is None:
+            return data
+        self.head += data
+        self.head_bytes += len(data)
+        while end := _END_OF_HEAD.search(self.head):
+            if not self.head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
                 self.head = None
-            elif len(self.head) > HEAD_BYTES:
-                raise size.TooLarge(f"{HEAD_BYTES // 1024} KB of headers")
+                return data
+            self.head = self.head[end.end() :]  # an interim response, behind which the answer comes
+        if self.head_bytes > HEAD_BYTES:
+            raise size.TooLarge(f"{HEAD_BYTES // 1024} KB of headers")
         return data
 
     def wrote(self, count: int, seconds: float, timeout: float | None) -> None:
@@ -186,7 +194,7 @@ class _Clock:
         :raises openai.APITimeoutError: that is too slow.
         """
         self.started = time.monotonic()
-        self.head = b""
+        self.head, self.head_bytes = b"", 0
         self.bytes += count
         self.seconds += seconds
         if self.bytes >= PIECE_BYTES:

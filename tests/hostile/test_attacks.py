@@ -104,6 +104,7 @@ async def test_every_attack_at_once_ends_no_trigger_but_in_one_of_its_ways(
         ("packed nothing", "larger than 1 MB"),
         ("crumbs", "larger than 1 MB"),
         ("headers", "larger than 32 KB of headers"),
+        ("informational", "larger than 32 KB of headers"),
         ("values", "larger than 1 MB"),
         ("keys that fit", "nothing that has an id"),
         ("long digits", "nothing that has an id"),
