@@ -404,7 +404,7 @@ def test_the_calls_are_all_of_the_protocol() -> None:
     calls = {name for name in vars(FineTuningHook) if f"a{name}" in vars(FineTuningHook)}
     assert calls == {
         "create_job", "retrieve_job", "list_jobs", "cancel_job", "pause_job", "resume_job", "list_events",
-        "list_checkpoints", "create_file", "retrieve_file", "list_files", "read_file", "list_models",
+        "list_checkpoints", "create_file", "retrieve_file", "list_files", "read_file", "delete_file", "list_models",
         "retrieve_model", "delete_model", "get_conn",
     }  # fmt: skip
 
