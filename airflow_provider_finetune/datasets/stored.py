@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -62,8 +63,9 @@ class Content:
 
     def is_in(self, file: StoredFile) -> bool:
         """Return whether a file has this content, whatever it was called before the hash."""
-        named = getattr(file, "filename", None) or ""
-        return named.endswith(self._ending) and getattr(file, "bytes", None) in (self.size, None)
+        named = getattr(file, "filename", None)
+        is_named_so = isinstance(named, str) and named.endswith(self._ending)
+        return is_named_so and getattr(file, "bytes", None) in (self.size, None)
 
     @property
     def _ending(self) -> str:
@@ -75,8 +77,10 @@ def is_uploaded_by_us(filename: str) -> bool:
     return _OURS.search(filename) is not None
 
 
-def state_of(status: str | None) -> FileState:
+def state_of(status: object) -> FileState:
     """Return what the status of a file means. What compatible servers invent, or leave out, is not waited for."""
+    if not isinstance(status, str):
+        return FileState.READY
     if status in _BROKEN:
         return FileState.BROKEN
     return FileState.PENDING if status in _PENDING else FileState.READY
@@ -120,4 +124,10 @@ def all_reusable(
 
 def _number(file: StoredFile, field: str) -> float | None:
     value = getattr(file, field, None)
-    return value if isinstance(value, (int, float)) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None

@@ -14,7 +14,7 @@ from airflow_provider_finetune.hooks.fine_tuning import explained
 from airflow_provider_finetune.hooks.pages import payload
 from airflow_provider_finetune.jobs.checkpoints import checkpoint_rows
 from airflow_provider_finetune.jobs.job import Job
-from airflow_provider_finetune.jobs.payload import epoch
+from airflow_provider_finetune.jobs.payload import epoch, text
 from airflow_provider_finetune.jobs.status import TERMINAL
 from airflow_provider_finetune.models.clean_up import File, InUse, plan, removable
 
@@ -133,14 +133,15 @@ class CleanUp:
                 self.log.info("The endpoint lists no files for %s (%s); none are deleted", purpose, error.status_code)
                 return []
         return [
-            File(file.id, getattr(file, "filename", None) or "", epoch(getattr(file, "created_at", None)))
-            for file in files
+            File(file_id, text(file.get("filename")) or "", epoch(file.get("created_at")))
+            for file in map(payload, files)
+            if (file_id := text(file.get("id")))
         ]
 
     async def _models(self) -> set[str]:
         with explained("list models", reading=True):
             try:
-                return {model.id for model in await self.hook.alist_models()}
+                return {name for model in await self.hook.alist_models() if (name := text(model.id))}
             except openai.NotFoundError:
                 return set()
 

@@ -59,7 +59,7 @@ class DatasetUpload:
         ``"content"``, which is fetched and hashed.
     :param seconds_kept: after which the endpoint deletes the file; None keeps it.
     :param poll_interval: seconds between two looks at a file that is being processed.
-    :param timeout: seconds to wait for that.
+    :param timeout: seconds to wait for that, and at most before the upload is tried again.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class DatasetUpload:
     def found(self) -> StoredFile | None:
         """Return the file with this content that the endpoint has, if it is good for long enough."""
         with explained("list files"):
-            files = self.hook.list_files(self.purpose)
+            files = [file for file in self.hook.list_files(self.purpose) if text(getattr(file, "id", None))]
         alike = all_reusable(files, self.content, now=time.time(), expires_after=self.seconds_kept)
         return next((file for file in alike if self.verify == "name" or self._has_content(file)), None)
 
@@ -136,10 +136,11 @@ class DatasetUpload:
             if fault.kind is FaultKind.LOST and (late := self.found()) is not None:
                 stored = late
                 break
-            if fault.kind is FaultKind.REFUSED or attempt == TRIES:
+            pause = fault.retry_after if fault.retry_after is not None else 2.0 ** (attempt - 1)
+            if fault.kind is FaultKind.REFUSED or attempt == TRIES or pause > self.timeout:
                 raise error_for(fault, f"upload {self.name}")
             self.log.warning("%s. Trying again", fault.explain(f"upload {self.name}"))
-            time.sleep(fault.retry_after if fault.retry_after is not None else 2 ** (attempt - 1))
+            time.sleep(pause)
         return stored
 
     def _checked(self, stored: StoredFile) -> StoredFile:
