@@ -37,7 +37,7 @@ screenshots: $(VENV)/.project
 	@$(RUN) demo.screenshots docs
 
 test: lint
-	$(RUN) pytest -m "not system" -n 2 --dist loadfile $(ARGS)
+	$(RUN) pytest -m "not system" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 ifeq ($(filter 2.%,$(AIRFLOW)),)
 	$(RUN) pytest tests/system tests/ui -m "system and not endurance" -n 2 --dist loadfile $(ARGS)
 	test ! -e .venv/mlflow/.packages || .venv/mlflow/bin/python -m pytest tests/registry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import traceback
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -24,7 +25,7 @@ class AddressedOperator(BaseOperator):
     Their passwords, keys and signatures are told to Airflow, which masks them in the task's log and in its rendered
     templates.
 
-    :cvar addresses: the names of these arguments; each is a string, a list of strings, or None.
+    :cvar addresses: the names of these arguments; each is a path, a list of paths, or None.
     """
 
     addresses: ClassVar[Sequence[str]] = ()
@@ -39,7 +40,7 @@ class AddressedOperator(BaseOperator):
         found: frozenset[str] = frozenset()
         for name in self.addresses:
             given = getattr(self, name)
-            for address in [given] if isinstance(given, str) else given or ():
+            for address in [given] if isinstance(given, (str, os.PathLike)) else given or ():
                 found |= secrets_in(str(address))
         secrets = Secrets(found)
         if secrets.values:

@@ -70,7 +70,7 @@ def test_the_table_says_what_the_endpoint_does(
             yes(works(lambda: hook.list_checkpoints(job.id))),
         ]
         at_once = works(lambda: hook.conn.chat.completions.create(model=model, messages=[turn]))
-        emulator.set(job_seconds=60)
+        emulator.set(job_seconds=10)  # it runs from its first second on
         other = hook.create_job(**request)
         emulator_says = lambda: next(one["status"] for one in emulator.jobs() if one["id"] == other.id)  # noqa: E731
         deadline = time.monotonic() + 10

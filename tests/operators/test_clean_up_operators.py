@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_finetune.exceptions import InvalidRequest, RequestRefused
+from airflow_provider_finetune.hooks.champions import VariableStore
 from airflow_provider_finetune.jobs.identity import Submission
 from airflow_provider_finetune.models.history import Champion, History
 from airflow_provider_finetune.operators.model import CleanUpFineTuningOperator, DeleteFineTunedModelOperator
@@ -224,7 +225,7 @@ class TestCleaningUp:
 
             @task
             def write() -> None:
-                Variable.set("finetune_champion_clean-bot", history.as_text())
+                Variable.set("clean_up_test_clean-bot", history.as_text())
 
             write() >> CleanUpFineTuningOperator(
                 task_id="clean_up",
@@ -233,6 +234,7 @@ class TestCleaningUp:
                 min_age=0,
                 dry_run="{{ params.dry_run }}",
                 names=None if _lists_variables() else ["clean-bot"],
+                store=VariableStore("clean_up_test_"),
             )
         dag.params["dags"], dag.params["dry_run"] = ["retrain"], False
         result = run_dag(dag)

@@ -468,6 +468,7 @@ def rewriting(path: str, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_bytes_of_another_content_never_stand_at_the_endpoint_under_the_hash_of_this_one(
     tmp_path: Path, emulator: Emulator, client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "PART_BYTES", 200_000)
     path = write(tmp_path / "train.jsonl", [row | {"pad": "x" * 100_000} for row in rows(40)])
     rewriting(path, 2_000_000, monkeypatch)
     with pytest.raises(FineTuningError, match="changed while it was uploaded"):
