@@ -1,6 +1,7 @@
 # make demo     see it work: a real Airflow trains a model on a local emulator and uses it
 # make demo-ui  the same, and leave it running to look around
 # make test     formatter, linter, types, layers and all tests; AIRFLOW=2.11.2 for the oldest Airflow
+# make test-registry  a store of champions in the registry of a real MLflow server, in an environment of its own
 # make test-endurance  workers and triggerers killed at every step of a real Airflow; a quarter of an hour
 # make gateway  LiteLLM in an environment of its own, for the test that runs it in front of the emulator; a minute
 # make mlflow   an MLflow server in an environment of its own, for the test of a store in its registry; a minute
@@ -24,7 +25,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 # Airflow is imported by some hundred processes of the tests: what the first one compiles is kept for the others.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-ui screenshots test test-endurance lint docs dist pins sbom gateway mlflow bench clean
+.PHONY: demo demo-ui screenshots test test-registry test-endurance lint docs dist pins sbom gateway mlflow bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.project
@@ -40,8 +41,10 @@ test: lint
 	$(RUN) pytest -m "not system" -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 ifeq ($(filter 2.%,$(AIRFLOW)),)
 	$(RUN) pytest tests/system tests/ui -m "system and not endurance" -n 2 --dist loadfile $(ARGS)
-	test ! -e .venv/mlflow/.packages || .venv/mlflow/bin/python -m pytest tests/registry
 endif
+
+test-registry: .venv/mlflow/.packages
+	.venv/mlflow/bin/python -m pytest tests/registry
 
 test-endurance: $(VENV)/.project
 	$(RUN) pytest -m endurance $(ARGS)
