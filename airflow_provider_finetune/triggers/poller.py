@@ -25,7 +25,7 @@ from airflow_provider_finetune.jobs.payload import MOST_ITEMS, items, name
 from airflow_provider_finetune.triggers.client import open_client, unusable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from openai import AsyncOpenAI
 
@@ -39,6 +39,8 @@ EVENTS_SECONDS = 10.0
 LEAST_EVENTS = 2
 #: How many waits are told something before the event loop gets its turn.
 AT_ONCE = 25
+#: After each item that is read in a thread: long enough for the event loop to do what has come up.
+PAUSE_SECONDS = 0.002
 #: Reading an answer that takes a second of the processor is followed by a rest of so many.
 RESTS = 4.0
 _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
@@ -442,10 +444,23 @@ def _job(answer: dict[str, Any], job_id: str) -> Job:
     return about_it(Job.from_api(answer), job_id)
 
 
+def _gently(page: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield the items of a page; in a thread, let go of the interpreter's lock behind each, for the event loop."""
+    try:
+        asyncio.get_running_loop()
+        pause = 0.0
+    except RuntimeError:  # in a thread
+        pause = PAUSE_SECONDS
+    for item in page:
+        yield item
+        if pause:
+            time.sleep(pause)
+
+
 def _add(unseen: Unseen, answer: dict[str, Any]) -> str | None:
     """Add a page of events to those that are unseen; return behind which one to go on, None when that is all."""
     page = items(answer)
-    more = unseen.add(page) and answer.get("has_more")
+    more = unseen.add(_gently(page)) and answer.get("has_more")
     return name(page[-1].get("id")) if more else None
 
 
