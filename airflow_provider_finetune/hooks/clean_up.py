@@ -219,8 +219,12 @@ def delete_model(hook: FineTuningHook, model: str) -> bool:
                 f"The endpoint has model {model}, and answers to its deletion that it is not there: it deletes no "
                 "models, or only in another way."
             ) from None
+    return _is_confirmed(answer, f"model {model}")
+
+
+def _is_confirmed(answer: object, what: str) -> bool:
     if getattr(answer, "deleted", None) is False:
-        raise RequestRefused(f"The endpoint answers that model {model} is not deleted, without a reason.")
+        raise RequestRefused(f"The endpoint answers that {what} is not deleted, without a reason.")
     return True
 
 
@@ -242,6 +246,4 @@ def delete_file(hook: FineTuningHook, file_id: str) -> bool:
             answer = hook.delete_file(file_id)
         except openai.NotFoundError:
             return False
-    if getattr(answer, "deleted", None) is False:
-        raise RequestRefused(f"The endpoint answers that file {file_id} is not deleted, without a reason.")
-    return True
+    return _is_confirmed(answer, f"file {file_id}")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from airflow_provider_finetune.jobs.identity import Submission
 from airflow_provider_finetune.jobs.job import Job
 from airflow_provider_finetune.jobs.status import TERMINAL
-from airflow_provider_finetune.models.clean_up import DAY, KINDS, File, InUse, Item, Plan, Rule, plan
+from airflow_provider_finetune.models.clean_up import DAY, KINDS, File, InUse, Item, Rule, plan
 from airflow_provider_finetune.models.history import Champion, History
 
 NOW = 1000 * DAY
@@ -214,7 +214,3 @@ def test_who_protects_more_deletes_no_more(world: dict, model: str, job_id: str)
     in_use = world.pop("in_use")
     more = InUse(in_use.models | {model}, in_use.job_ids | {job_id})
     assert {item.id for item in plan(**world, in_use=more, now=NOW).items} <= before
-
-
-def test_an_empty_plan_is_small() -> None:
-    assert Plan().as_json()["jobs_that_stay"] == {}
